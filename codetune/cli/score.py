@@ -1,0 +1,100 @@
+"""`codetune score`: what the samples in a JSONL file are worth on a benchmark.
+
+    codetune score samples.jsonl --benchmark humaneval
+    codetune score samples.jsonl --benchmark my-problems.jsonl --k 1,10 --json
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from codetune.data import benchmarks
+from codetune.data.samples import read_samples
+from codetune.errors import UserError
+from codetune.evaluate import Scores, score_samples
+from codetune.records import to_json
+from codetune.sandbox import Sandbox
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def score(
+    samples: Annotated[Path, typer.Argument(help="JSONL with 'task_id' and 'completion' or 'solution' per line.")],
+    benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file of your own problems.")],
+    data: Annotated[Path | None, typer.Option(help="A local copy of the named benchmark's file.")] = None,
+    metrics: Annotated[str, typer.Option(help="Text metrics to compute, as in 'bleu,rouge_l'; 'pass_at_k' for none. Default: all.")] = "",
+    k: Annotated[str, typer.Option(help="For pass@k, as in '1,10'. Default: 1, 10 and 100 as far as there are samples.")] = "",
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the problems that have samples.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write each sample's verdict and metrics to this JSONL file.")] = None,
+) -> None:
+    """Score the samples in a JSONL file: tests in the sandbox, text metrics against the references."""
+    problems = benchmarks.load(benchmark, data)
+    answers = read_samples(samples, problems)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    narration = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox()) if problems.kind == "execution" else None
+        progress = stack.enter_context(_progress(narration))
+        bar = progress.add_task("programs run", total=len(answers), visible=sandbox is not None)
+        scores = score_samples(
+            problems,
+            answers,
+            sandbox,
+            ks=_parse_ks(k),
+            metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
+            allow_missing=allow_missing,
+            on_result=lambda count: progress.advance(bar, count),
+        )
+    for notice in scores.notices:
+        narration.print(f"note: {escape(notice)}", soft_wrap=True)
+    if out is not None:
+        out.write_text("".join(json.dumps(to_json(each)) + "\n" for each in scores.samples), encoding="utf-8")
+    if as_json:
+        print(json.dumps(scores.summary()))
+    else:
+        _show(scores)
+
+
+def _progress(console: Console) -> Progress:
+    """A bar on the terminal; nothing where stderr is a file."""
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _parse_ks(text: str) -> list[int] | None:
+    if not text:
+        return None
+    try:
+        ks = [int(part) for part in text.split(",")]
+    except ValueError:
+        ks = [0]
+    if min(ks) < 1:
+        raise UserError(f"--k {text!r} is not a list of whole numbers from 1 up; give it as in --k 1,10")
+    return sorted(set(ks))
+
+
+def _show(scores: Scores) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(scores.benchmark)}[/bold]: {scores.num_problems} problems, {scores.num_samples} samples")
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for k, share in scores.pass_at_k.items():
+        low, high = scores.pass_at_k_ci95[k]
+        table.add_row(f"pass@{k}", f"[bold]{100 * share:.1f}%[/bold]", f"[dim]95% interval {100 * low:.1f} to {100 * high:.1f}[/dim]")
+    for name, value in scores.metrics.items():
+        table.add_row(name, f"{100 * value:.1f}", "")
+    console.print(table)
+    if scores.verdicts:
+        console.print("verdicts: " + ", ".join(f"{count} {verdict}" for verdict, count in scores.verdicts.items()))
+        console.print(f"sandbox: {scores.sandbox_tier}", markup=False)

@@ -1,0 +1,143 @@
+"""Reads rows from JSON and JSONL files, plain or gzipped, so that every complaint names the file and the line."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codetune.errors import UserError
+
+DATA_VARIABLE = "CODETUNE_DATA"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object of a file and where it stood, for error messages: "data.jsonl, line 3"."""
+
+    where: str
+    values: dict[str, Any]
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """The string under `key`; absent or null gives `default`, and a `default` of None makes the key required."""
+        value = self.values.get(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, str):
+            raise self.error(f"{key!r} must be a string, got {short(value)}" if key in self.values else f"{key!r} is missing")
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        """The list of strings under `key`; absent or null gives an empty list."""
+        value = self.values.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(f"{key!r} must be a list of strings, got {short(value)}")
+        return value
+
+    def whole_number(self, key: str, default: int) -> int:
+        """The integer under `key`; absent or null gives `default`."""
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(f"{key!r} must be a whole number, got {short(value)}")
+        return value
+
+    def error(self, message: str) -> UserError:
+        return UserError(f"{self.where}: {message}")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All objects of a JSONL file (one per line, blank lines skipped) or of a file that is one JSON list."""
+    text = _read_text(path)
+    rows = _rows_of_list(path, text) if text.lstrip()[:1] == "[" else _rows_of_lines(path, text)
+    if not rows:
+        raise UserError(f"{path}: the file has no rows; give one JSON object per line")
+    return rows
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def find_data(file: str, data: Path | None) -> Path:
+    """The local copy of a data set: `data` where given, else `file` (`<name>/<file>`) in the folder that CODETUNE_DATA names."""
+    if data is not None:
+        return require_file(data)
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        raise UserError(f"{file} is needed but {DATA_VARIABLE} is not set; set it to the folder that holds {file}, or give --data FILE")
+    path = Path(folder) / file
+    if not path.is_file():
+        raise UserError(f"{path} not found ({DATA_VARIABLE}={folder}); put the file there, or give --data FILE")
+    return path
+
+
+def require_file(path: Path) -> Path:
+    """The path itself, where it is a file."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a JSON or JSONL file")
+    if not path.is_file():
+        raise UserError(f"{path} not found; give the path of an existing JSON or JSONL file")
+    return path
+
+
+def short(value: object, limit: int = 60) -> str:
+    """A value as it is shown in an error message."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _read_text(path: Path) -> str:
+    require_file(path)
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: broken gzip file ({error}); fetch it again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _rows_of_list(path: Path, text: str) -> list[Row]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    return _checked((f"{path}, item {number}", item) for number, item in enumerate(items, 1))
+
+
+def _rows_of_lines(path: Path, text: str) -> list[Row]:
+    # Not splitlines(): it also cuts at U+2028 and the like, which JSON strings may hold.
+    return _checked(
+        (where, _parsed(where, line))
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip() and (where := f"{path}, line {number}")
+    )
+
+
+def _parsed(where: str, line: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno}); give one JSON object per line") from error
+
+
+def _checked(items: Iterable[tuple[str, object]]) -> list[Row]:
+    rows = []
+    for where, item in items:
+        if not isinstance(item, dict):
+            raise UserError(f"{where}: expected a JSON object, got {short(item)}")
+        rows.append(Row(where, item))
+    return rows

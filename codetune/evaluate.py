@@ -1,0 +1,171 @@
+"""From samples to scores: `score_samples` runs and measures the samples of a benchmark and adds them up.
+
+    benchmark = benchmarks.load("humaneval")
+    with Sandbox() as sandbox:
+        scores = score_samples(benchmark, read_samples(path, benchmark), sandbox)
+    print(scores.pass_at_k["1"], scores.pass_at_k_ci95["1"])
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from codetune.data.benchmarks import Benchmark
+from codetune.errors import UserError, nearest
+from codetune.prompts.extract import program_of
+from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, to_json
+from codetune.score.execution import Checker, Job, count_integrity, count_verdicts, passes_by_problem, run_programs
+from codetune.score.pass_at_k import per_problem, usable_ks
+from codetune.score.statistics import mean_interval
+from codetune.score.text import METRICS, TextScores, score_text
+
+PASS_AT_K = "pass_at_k"
+DEFAULT_KS = (1, 10, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """All that was found out about the samples of one benchmark. Shares and metrics are fractions in 0..1.
+
+    `pass_at_k`, `verdicts`, `integrity` and `sandbox_tier` are empty where nothing was executed; `metrics`, `signatures` and
+    `codebleu_parts` where there are no references. Keys of `pass_at_k` are k as a string, as JSON has them. `samples` has one
+    score per sample, in the samples' order.
+    """
+
+    benchmark: str
+    benchmark_sha256: str
+    num_problems: int
+    num_samples: int
+    pass_at_k: dict[str, float] = field(default_factory=dict)
+    pass_at_k_ci95: dict[str, tuple[float, float]] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    integrity: dict[str, int] = field(default_factory=dict)
+    sandbox_tier: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    signatures: dict[str, str] = field(default_factory=dict)
+    codebleu_parts: Json = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    samples: tuple[SampleScore, ...] = ()
+
+    def summary(self) -> Json:
+        """The scores as a JSON object, without the single samples."""
+        found: Json = to_json(replace(self, samples=()))
+        del found["samples"]
+        return found
+
+
+def score_samples(
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    sandbox: Checker | None,
+    *,
+    ks: Sequence[int] | None = None,
+    metrics: Sequence[str] | None = None,
+    allow_missing: bool = False,
+    on_result: Callable[[int], None] | None = None,
+) -> Scores:
+    """Score samples: tests in the sandbox (which only text benchmarks can do without), text metrics where there are references.
+
+    `ks` defaults to 1, 10 and 100 as far as every problem has samples; a k asked for that is larger is left out with a notice.
+    `metrics` names text metrics (default: all); "pass_at_k" among them asks for nothing more, as tests run in any case.
+    `on_result` is told how many samples each finished program settled. Raises UserError for problems without a sample unless
+    `allow_missing`, and for unknown metrics.
+    """
+    wanted = _text_metrics(benchmark, metrics)
+    problems, notices = _answered(benchmark, samples, allow_missing)
+    jobs = [(program_of(problems[sample.task_id], sample), problems[sample.task_id]) for sample in samples]
+    scores = Scores(benchmark.name, benchmark.sha256, len(problems), len(samples))
+    results: Sequence[ProgramResult | None] = [None] * len(jobs)
+    if benchmark.kind == "execution":
+        if sandbox is None:
+            raise ValueError(f"benchmark {benchmark.name!r} has tests: a sandbox is needed")
+        results = run_programs(jobs, sandbox, on_result)
+        scores, ks_notices = _with_execution(scores, jobs, results, sandbox.tier, ks)
+        notices += ks_notices
+    text = None
+    if wanted and all(problem.reference for problem in problems.values()):
+        text = _score_text(samples, jobs, wanted)
+        scores = replace(scores, metrics=text.metrics, signatures=text.signatures, codebleu_parts=to_json(text.parts))
+    elif wanted and metrics is not None:
+        notices.append("text metrics are left out: some problems have no reference")
+    return replace(scores, notices=tuple(notices), samples=_sample_scores(samples, jobs, results, text))
+
+
+def _text_metrics(benchmark: Benchmark, metrics: Sequence[str] | None) -> list[str]:
+    if metrics is None:
+        return list(METRICS)
+    for name in metrics:
+        if name not in METRICS and name != PASS_AT_K:
+            raise UserError(f"unknown metric {name!r}; {nearest(name, [*METRICS, PASS_AT_K])}")
+    if PASS_AT_K in metrics and benchmark.kind == "text":
+        raise UserError(f"benchmark {benchmark.name!r} has no tests, so no pass_at_k; valid: {', '.join(METRICS)}")
+    return [name for name in metrics if name != PASS_AT_K]
+
+
+def _answered(benchmark: Benchmark, samples: Sequence[Sample], allow_missing: bool) -> tuple[dict[str, Problem], list[str]]:
+    """The problems that have samples, by `task_id`, and a notice where some have none."""
+    given = {sample.task_id for sample in samples}
+    problems = {problem.task_id: problem for problem in benchmark.problems if problem.task_id in given}
+    missing = [problem.task_id for problem in benchmark.problems if problem.task_id not in given]
+    if not missing:
+        return problems, []
+    which = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    lack = f"{len(missing)} of {len(benchmark.problems)} problems of {benchmark.name} have no sample ({which})"
+    if not allow_missing:
+        raise UserError(f"{lack}; add them, or give --allow-missing to score the rest")
+    return problems, [f"{lack}; scored are the other {len(problems)}"]
+
+
+def _with_execution(
+    scores: Scores, jobs: Sequence[Job], results: Sequence[ProgramResult], tier: str, ks: Sequence[int] | None
+) -> tuple[Scores, list[str]]:
+    counts = list(passes_by_problem(jobs, results).values())
+    usable, too_large = usable_ks(counts, DEFAULT_KS if ks is None else ks)
+    estimates = {str(k): mean_interval(per_problem(counts, k)) for k in usable}
+    least = min(n for n, _ in counts)
+    notices = [f"pass@{k} is left out: it needs {k} samples of every problem, and there are {least}" for k in too_large if ks is not None]
+    executed = replace(
+        scores,
+        pass_at_k={k: estimate.value for k, estimate in estimates.items()},
+        pass_at_k_ci95={k: (estimate.low, estimate.high) for k, estimate in estimates.items()},
+        verdicts=count_verdicts(results),
+        integrity=count_integrity(results),
+        sandbox_tier=tier,
+    )
+    return executed, notices
+
+
+def _score_text(samples: Sequence[Sample], jobs: Sequence[Job], metrics: Sequence[str]) -> TextScores:
+    """Text metrics of what the model wrote; whether it is valid syntax is asked of the whole program."""
+    written = [_pair(sample, problem) for sample, (_, problem) in zip(samples, jobs, strict=True)]
+    text = score_text(written, [name for name in metrics if name != "syntax_valid"])
+    if "syntax_valid" not in metrics:
+        return text
+    whole = score_text([(program, [problem.reference_program]) for program, problem in jobs], ["syntax_valid"])
+    return TextScores(
+        metrics=text.metrics | whole.metrics,
+        samples=tuple(one | other for one, other in zip(text.samples, whole.samples, strict=True)),
+        signatures=text.signatures | whole.signatures,
+        parts=text.parts,
+    )
+
+
+def _pair(sample: Sample, problem: Problem) -> tuple[str, list[str]]:
+    """What is compared with what: whole programs, or completion and reference without the prompt, which would flatter both."""
+    if sample.solution is not None:
+        return sample.solution, [problem.reference_program]
+    if problem.prompt:  # continuations are indented as in the prompt's function: taken to the margin they can be parsed
+        return textwrap.dedent(sample.completion or ""), [textwrap.dedent(problem.reference)]
+    return sample.completion or "", [problem.reference]
+
+
+def _sample_scores(
+    samples: Sequence[Sample], jobs: Sequence[Job], results: Sequence[ProgramResult | None], text: TextScores | None
+) -> tuple[SampleScore, ...]:
+    measured = text.samples if text else [{}] * len(jobs)
+    return tuple(
+        SampleScore(sample.task_id, sample.index, program, result, metrics)
+        for sample, (program, _), result, metrics in zip(samples, jobs, results, measured, strict=True)
+    )

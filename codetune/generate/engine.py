@@ -1,0 +1,190 @@
+"""codetune's own engine: batched, cached generation from any adapted model, exact for soft prompts.
+
+A batch is left-padded as [PAD][virtual tokens][text], with positions and masks of our own, so that a prompt's greedy output is the same
+alone and in any batch (in float32 and float64; in bf16 rounding may flip a token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from codetune.config import DecodingConfig
+from codetune.data.tokenise import encode_prompt
+from codetune.errors import UserError
+from codetune.generate.cache import PreallocatedCache
+from codetune.generate.fake import cut_at_stop
+from codetune.generate.request import Generated, Request
+from codetune.generate.sampling import choose, stream
+from codetune.methods import Adapted, SoftPrompt
+from codetune.models.forward import logits_of, prefix_cache
+from codetune.models.load import LoadedModel
+
+_STOP_TAIL_TOKENS = 12  # a stop sequence is looked for in the text of so many last tokens
+_COMPACT_SHARE = 0.75  # ended rows leave the batch when fewer than this share go on
+
+
+@dataclass(slots=True)
+class _Sequence:
+    request: Request
+    index: int
+    prompt: list[int]
+    limit: int  # new tokens at most
+    random: np.random.Generator
+    ids: list[int] = field(default_factory=list)
+    finish: str = ""
+
+
+class OwnEngine:
+    """Generates from a model in memory."""
+
+    name = "own"
+
+    def __init__(self, loaded: LoadedModel, adapted: Adapted) -> None:
+        self.loaded, self.adapted = loaded, adapted
+
+    @torch.inference_mode()
+    def generate(
+        self, requests: Sequence[Request], decoding: DecodingConfig, report: Callable[[int, int], None] | None = None
+    ) -> list[Generated]:
+        """Longest prompts first, so that the first batch shows whether memory suffices. Raises UserError for a prompt too long."""
+        self.adapted.root.eval()
+        sequences = [self._sequence(request, index, decoding) for request in requests for index in range(request.n)]
+        ordered = sorted(sequences, key=lambda one: -len(one.prompt))
+        for at in range(0, len(ordered), decoding.batch_size):
+            _Batch(self.loaded, self.adapted, ordered[at : at + decoding.batch_size], decoding).run()
+            if report:
+                report(min(len(ordered), at + decoding.batch_size), len(ordered))
+        return [self._result(one) for one in sequences]
+
+    def _sequence(self, request: Request, index: int, decoding: DecodingConfig) -> _Sequence:
+        prompt = encode_prompt(request.prompt, self.loaded.tokenizer, request.has_special)
+        positions, virtual = self.loaded.family.max_positions, self.adapted.num_virtual_tokens
+        room = positions - virtual - len(prompt)
+        if room < 1:
+            raise UserError(
+                f"problem {request.task_id}: its prompt of {len(prompt)} tokens and {virtual} virtual tokens fill the {positions} "
+                f"positions of {self.loaded.name}; use a model with more, or fewer examples in the prompt"
+            )
+        return _Sequence(request, index, prompt, min(decoding.max_new_tokens, room), stream(decoding.seed, request.task_id, index))
+
+    def _result(self, one: _Sequence) -> Generated:
+        ids = one.ids[:-1] if one.finish == "eos" else one.ids
+        text, _ = cut_at_stop(self.loaded.tokenizer.decode_after(one.prompt, ids), one.request.stop)
+        return Generated(one.request.task_id, one.index, text, one.finish, len(one.ids))
+
+
+class _Batch:
+    """Sequences that are generated together: their cache, which of its columns each row may see, and their positions."""
+
+    def __init__(self, loaded: LoadedModel, adapted: Adapted, sequences: list[_Sequence], decoding: DecodingConfig) -> None:
+        self.loaded, self.adapted, self.decoding = loaded, adapted, decoding
+        self.live = sequences
+        self.device = adapted.model.device
+        self.virtual = adapted.num_virtual_tokens
+        self.width = max(len(one.prompt) for one in sequences)
+        capacity = self.virtual + self.width + max(one.limit for one in sequences)
+        self.cache = PreallocatedCache(loaded.family.num_layers, capacity)
+        rows = len(sequences)
+        self.visible = torch.zeros(rows, capacity, dtype=torch.bool, device=self.device)
+        self.column_positions = torch.zeros(rows, capacity, dtype=torch.long, device=self.device)
+        self.next_positions = torch.tensor([self.virtual + len(one.prompt) for one in sequences], device=self.device)
+        self.columns = self.virtual + self.width  # filled so far, once the prompts are in
+
+    def run(self) -> None:
+        hidden = self._prompts()
+        while True:
+            chosen = choose(logits_of(self.adapted.model, hidden), self.decoding, [one.random for one in self.live])
+            chosen = self._take(chosen)
+            if not self.live:
+                return
+            hidden = self._next(chosen)
+
+    def _prompts(self) -> torch.Tensor:
+        """Run all prompts; the last hidden state of each, [rows, hidden size]."""
+        embeddings = self.adapted.soft_prompt is SoftPrompt.EMBEDDINGS
+        ids = torch.zeros(len(self.live), self.width, dtype=torch.long, device=self.device)
+        for row, one in enumerate(self.live):
+            pad = self.width - len(one.prompt)
+            ids[row, pad:] = torch.tensor(one.prompt, device=self.device)
+            start = pad if embeddings else 0  # prefixes stand before the padding, as their keys are already in the cache
+            used = torch.cat([torch.arange(start, start + self.virtual), torch.arange(self.virtual + pad, self.columns)]).to(self.device)
+            self.visible[row, used] = True
+            self.column_positions[row, used] = torch.arange(len(used), device=self.device)
+        queries = slice(0 if embeddings else self.virtual, self.columns)
+        keys = torch.arange(self.columns, device=self.device)
+        mask = self._seen(self.column_positions[:, queries]) & (keys[None, None, :] <= keys[queries][None, :, None])
+        mask |= keys[None, None, :] == keys[queries][None, :, None]  # padding sees itself: no empty softmax
+        positions = self.column_positions[:, queries]
+        if embeddings:
+            return self._decode(mask, positions, inputs_embeds=self._with_virtual(ids))
+        if self.adapted.soft_prompt is SoftPrompt.KEYS_VALUES:
+            for number, layer in enumerate(prefix_cache(self.adapted, self.loaded.family, len(self.live)).layers):
+                self.cache.update(layer.keys, layer.values, number)
+        return self._decode(mask, positions, input_ids=ids)
+
+    def _with_virtual(self, ids: torch.Tensor) -> torch.Tensor:
+        """[PAD][virtual tokens][text] as embeddings."""
+        text = self.adapted.model.get_input_embeddings()(ids)
+        prompt = self.adapted.virtual_embeddings().to(text.dtype)
+        rows = [
+            torch.cat([text[row, : self.width - len(one.prompt)], prompt, text[row, self.width - len(one.prompt) :]])
+            for row, one in enumerate(self.live)
+        ]
+        return torch.stack(rows)
+
+    def _take(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Give every live row its token, end those that are done, and drop them when enough are. Returns what goes on."""
+        for one, token in zip(self.live, chosen.tolist(), strict=True):
+            if not one.finish:
+                one.ids.append(token)
+                one.finish = self._finish(one, token)
+        going = [row for row, one in enumerate(self.live) if not one.finish]
+        if len(going) > _COMPACT_SHARE * len(self.live):
+            return chosen
+        rows = torch.tensor(going, dtype=torch.long, device=self.device)
+        self.live = [self.live[row] for row in going]
+        self.visible, self.column_positions = self.visible[rows], self.column_positions[rows]
+        self.next_positions = self.next_positions[rows]
+        if going:
+            self.cache.keep_rows(rows)
+        return chosen[rows]
+
+    def _finish(self, one: _Sequence, token: int) -> str:
+        if token == self.loaded.tokenizer.eos_id:
+            return "eos"
+        if one.request.stop:
+            tail = self.loaded.tokenizer.decode_after(one.prompt if len(one.ids) < 4 else [], one.ids[-_STOP_TAIL_TOKENS:])
+            if any(stop in tail for stop in one.request.stop):
+                return "stop"
+        return "length" if len(one.ids) >= one.limit else ""
+
+    def _next(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Run one new token per row."""
+        column = self.columns
+        self.columns += 1
+        self.visible[:, column] = True
+        self.column_positions[:, column] = self.next_positions
+        positions = self.next_positions[:, None]
+        self.next_positions = self.next_positions + 1
+        return self._decode(self._seen(positions), positions, input_ids=chosen[:, None])
+
+    def _seen(self, query_positions: torch.Tensor) -> torch.Tensor:
+        """Columns each query may see, [rows, queries, columns], causality aside."""
+        seen = self.visible[:, None, : self.columns].expand(-1, query_positions.shape[1], -1)
+        window = self.loaded.family.sliding_window
+        if window is None:
+            return seen
+        return seen & (query_positions[:, :, None] - self.column_positions[:, None, : self.columns] < window)
+
+    def _decode(self, mask: torch.Tensor, positions: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        model = self.adapted.model
+        decoder = getattr(model, model.base_model_prefix)
+        limit = self.loaded.family.max_positions - 1  # a row that has ended may run past it until it is dropped
+        inputs |= {"attention_mask": mask[:, None], "position_ids": positions.clamp(max=limit)}
+        out = decoder(past_key_values=self.cache, use_cache=True, **inputs)
+        last: torch.Tensor = out.last_hidden_state[:, -1]
+        return last

@@ -1,0 +1,80 @@
+"""What differs between model families, read off a model's config: heads for prefixes, positions, windows, linear layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from codetune.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The shape facts that methods, masks and forecasts need."""
+
+    model_type: str
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    kv_heads: int  # heads of the keys and values: fewer than query heads in grouped- and multi-query attention
+    head_dim: int
+    max_positions: int
+    sliding_window: int | None  # a query sees keys at most this many positions back, itself included
+    has_bos: bool  # the tokenizer's texts start with BOS (Llama, Mistral)
+
+
+def family_of(config: Any) -> Family:
+    """The facts of a transformers config. Raises UserError for models that packed training would get wrong."""
+    heads = config.num_attention_heads
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(f"{config.model_type} is an encoder-decoder model; codetune tunes decoder-only models so far")
+    if getattr(config, "alibi", False):
+        raise UserError(f"this {config.model_type} model uses ALiBi positions, which cannot be packed exactly; use a rotary one")
+    return Family(
+        model_type=config.model_type,
+        num_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        kv_heads=_kv_heads(config, heads),
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        max_positions=config.max_position_embeddings,
+        sliding_window=_window(config),
+        has_bos=config.model_type in {"llama", "mistral", "gemma", "gemma2"},
+    )
+
+
+def linear_layers(model: torch.nn.Module) -> list[str]:
+    """Names of all linear layers but the LM head, as LoRA targets (GPT-2's Conv1D included), deduplicated by leaf."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    leaves = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+    }
+    return sorted(leaves)
+
+
+def _kv_heads(config: Any, heads: int) -> int:
+    if config.model_type == "falcon":
+        if config.new_decoder_architecture:
+            return int(config.num_kv_heads)
+        return 1 if config.multi_query else heads
+    if config.model_type == "gpt_bigcode":
+        return 1 if config.multi_query else heads
+    return int(getattr(config, "num_key_value_heads", None) or heads)
+
+
+def _window(config: Any) -> int | None:
+    """One window for all layers, or none. Models that mix both kinds of layer would need a mask for each."""
+    window = getattr(config, "sliding_window", None)
+    if window is None or getattr(config, "use_sliding_window", True) is False:
+        return None
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    if kinds == {"full_attention"}:
+        return None
+    if kinds != {"sliding_attention"}:
+        raise UserError(f"{config.model_type} mixes layers with and without a sliding window; codetune cannot pack that exactly yet")
+    return int(window)

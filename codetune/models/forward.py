@@ -1,0 +1,74 @@
+"""The one forward pass: hidden states of packed rows under any method, exact for soft prompts, and the loss on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from codetune.batches import Batch, attention_mask
+from codetune.methods import Adapted, SoftPrompt
+from codetune.models.families import Family
+
+LOSS_CHUNK_TOKENS = 4096
+
+
+def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
+    """The decoder's last hidden states of the text, [rows, tokens, hidden size]; virtual tokens are left out."""
+    decoder = getattr(adapted.model, adapted.model.base_model_prefix)
+    virtual, soft = adapted.num_virtual_tokens, adapted.soft_prompt
+    mask = attention_mask(batch, virtual, soft is SoftPrompt.EMBEDDINGS, family.sliding_window)
+    positions = batch.positions + virtual
+    if soft is SoftPrompt.EMBEDDINGS:
+        rows = batch.input_ids.shape[0]
+        text = adapted.model.get_input_embeddings()(batch.input_ids)
+        prompt = adapted.virtual_embeddings().to(text.dtype).expand(rows, -1, -1)
+        first = torch.arange(virtual, device=positions.device).expand(rows, -1)
+        positions = torch.cat([first, positions], dim=1)
+        out = decoder(inputs_embeds=torch.cat([prompt, text], dim=1), attention_mask=mask, position_ids=positions, use_cache=False)
+    else:
+        cache = prefix_cache(adapted, family, batch.input_ids.shape[0]) if soft is SoftPrompt.KEYS_VALUES else None
+        inputs = {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": positions}
+        out = decoder(past_key_values=cache, use_cache=cache is not None, **inputs)
+    last: torch.Tensor = out.last_hidden_state
+    return last[:, -batch.input_ids.shape[1] :]
+
+
+def prefix_cache(adapted: Adapted, family: Family, rows: int) -> DynamicCache:
+    """Prefix-tuning's keys and values as a cache for `rows` rows. Without the model's config, so that no window drops any."""
+    dtype = compute_dtype(adapted.model)
+    layers = adapted.virtual_keys_values(family.kv_heads)
+    return DynamicCache([(key.to(dtype).expand(rows, -1, -1, -1), value.to(dtype).expand(rows, -1, -1, -1)) for key, value in layers])
+
+
+def compute_dtype(model: Any) -> torch.dtype:
+    """The dtype that attention runs in: autocast's where it is on, else the weights'."""
+    device = model.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
+
+
+def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The LM head on hidden states, with the scalings that some families put after it."""
+    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    config = model.config
+    if scale := getattr(config, "logit_scale", None):
+        logits = logits * scale
+    if divisor := getattr(config, "logits_scaling", None):
+        logits = logits / divisor
+    if cap := getattr(config, "final_logit_softcapping", None):
+        logits = cap * torch.tanh(logits / cap)
+    return logits
+
+
+def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
+    """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
+    hidden = hidden_states(adapted, family, batch)
+    chosen = batch.targets[:, 1:]
+    before, labels = hidden[:, :-1][chosen], batch.input_ids[:, 1:][chosen]
+    total = before.new_zeros((), dtype=torch.float32 if before.dtype != torch.float64 else torch.float64)
+    for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
+        part = slice(start, start + LOSS_CHUNK_TOKENS)
+        logits = logits_of(adapted.model, before[part])
+        total = total + torch.nn.functional.cross_entropy(logits.to(total.dtype), labels[part], reduction="sum")
+    return total

@@ -1,0 +1,160 @@
+"""Load a model and its tokenizer by name: the shipped one, a folder, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from codetune.config import Architecture
+from codetune.errors import UserError, nearest
+from codetune.models.families import Family, family_of
+
+SHIPPED = {"codetune-base": Path(__file__).parent.parent / "assets" / "codetune-base"}
+ALIASES = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "gpt2-large": "openai-community/gpt2-large",
+    "gpt2-xl": "openai-community/gpt2-xl",
+    "codegpt": "microsoft/CodeGPT-small-py",
+    "codegpt-adapted": "microsoft/CodeGPT-small-py-adaptedGPT2",
+    "falcon-7b": "tiiuae/falcon-7b",
+    "mistral-7b": "mistralai/Mistral-7B-v0.1",
+    "codellama-7b": "codellama/CodeLlama-7b-hf",
+}
+_DROPOUTS = ("attn_pdrop", "embd_pdrop", "resid_pdrop", "attention_dropout", "hidden_dropout", "embedding_dropout", "summary_first_dropout")
+
+
+class TextTokenizer:
+    """A transformers tokenizer behind the two encodings that codetune needs; see `data.tokenise.Tokenizer`."""
+
+    def __init__(self, tokenizer: Any, has_bos: bool) -> None:
+        self.inner = tokenizer
+        self.bos_id: int | None = tokenizer.bos_token_id if has_bos else None
+        if tokenizer.eos_token_id is None:
+            raise UserError("this tokenizer has no EOS token, so a model tuned with it could never stop")
+        self.eos_id: int = tokenizer.eos_token_id
+        self.name_hash = hashlib.sha256(repr(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()[:16]
+        first = tokenizer.convert_ids_to_tokens(tokenizer.encode("x", add_special_tokens=False))[0]
+        self._anchor = "\n" if first.startswith("\u2581") else ""  # SentencePiece puts a space before a text's first word
+        self._anchor_ids = len(tokenizer.encode(self._anchor, add_special_tokens=False)) if self._anchor else 0
+
+    @property
+    def chat_template(self) -> str | None:
+        template = self.inner.chat_template
+        return template if isinstance(template, str) else None
+
+    @property
+    def bos_token(self) -> str:
+        return self.inner.bos_token or ""
+
+    @property
+    def eos_token(self) -> str:
+        return self.inner.eos_token or ""
+
+    def encode(self, text: str, with_bos: bool) -> list[int]:
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False)
+        return [self.bos_id, *ids] if with_bos and self.bos_id is not None else ids
+
+    def encode_continuation(self, text: str) -> list[int]:
+        ids: list[int] = self.inner.encode(self._anchor + text, add_special_tokens=False)
+        return ids[self._anchor_ids :]
+
+    def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
+        """The text that `ids` add to the prompt's, exact also where a token alone would lose its leading space."""
+        tail = prompt_ids[-4:]
+        before = self.inner.decode(tail, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        both: str = self.inner.decode(tail + ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return both[len(before) :]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal LM in float32 or as asked, its tokenizer, and its family's facts."""
+
+    name: str
+    model: Any
+    tokenizer: TextTokenizer
+    family: Family
+    model_hash: str
+
+
+def resolve(name: str) -> str:
+    """A folder or a hub id for a model's name. Raises UserError for an unknown bare name."""
+    if name in SHIPPED:
+        return str(SHIPPED[name])
+    if name in ALIASES:
+        return ALIASES[name]
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").exists():
+            raise UserError(f"no model in folder {name}: it has no config.json")
+        return name
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    raise UserError(f"no model {name!r}: {nearest(name, [*SHIPPED, *ALIASES])}, or a folder, or a hub id such as org/name")
+
+
+def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
+    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
+    where = resolve(name)
+    _quiet()
+    try:
+        config = transformers.AutoConfig.from_pretrained(where)
+        no_dropout(config)
+        family = family_of(config)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load model {name!r}: {_reason(error)}") from None
+    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer, family.has_bos), family, model_hash(model))
+
+
+def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
+    """A Llama-architecture model with random weights, and the tokenizer in a folder."""
+    _quiet()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer_folder))
+    config = transformers.LlamaConfig(
+        vocab_size=architecture.vocab_size, hidden_size=architecture.hidden_size, intermediate_size=architecture.intermediate_size,
+        num_hidden_layers=architecture.num_layers, num_attention_heads=architecture.num_heads, num_key_value_heads=architecture.num_heads,
+        max_position_embeddings=architecture.max_positions, tie_word_embeddings=True, rms_norm_eps=1e-5,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    return LoadedModel("new", model, TextTokenizer(tokenizer, False), family_of(config), model_hash(model))
+
+
+def no_dropout(config: Any) -> None:
+    """Dropout 0 everywhere: GPT-2's config says 0.1 in three places, and methods could then not be compared."""
+    for key in _DROPOUTS:
+        if getattr(config, key, 0):
+            setattr(config, key, 0.0)
+
+
+def model_hash(model: Any) -> str:
+    """A short hash of names, shapes and a sample of every weight: tells models apart without reading them whole."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        sample = parameter.detach().flatten()[:: max(1, parameter.numel() // 64)][:64].float().cpu().contiguous()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _quiet() -> None:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "gated" in text.lower() or "401" in text or "403" in text:
+        return "it is gated: accept its licence on its hub page, then run `hf auth login`"
+    if "connect" in text.lower() or "offline" in text.lower() or "couldn't" in text.lower() or "not a local folder" in text.lower():
+        return "not on this machine and the hub was not reached (or has no such model): give a folder, or go online once"
+    return text[:300]

@@ -1,0 +1,97 @@
+"""The run folder: files that are whole or absent, append-only rows that survive a kill, and one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from codetune.errors import UserError
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write atomically: after a kill at any moment the file is the old one or the whole new one."""
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write through a temporary file beside the target, flushed to disk before it takes the target's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _disk_error(error, path) from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON. Raises UserError when the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no file {path}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): remove it to have it made again") from None
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add one JSON line, flushed to the operating system at once."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise _disk_error(error, path) from None
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """All rows at once, atomically."""
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomically(path, lambda file: file.write(lines.encode("utf-8", "surrogatepass")))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; a torn last line (a kill while it was written) is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="surrogatepass").split("\n"):
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one process. Raises UserError while another holds it; a killed holder's lock is gone with it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise _disk_error(error, folder) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder} is in use by another codetune process: wait for it, or choose another --out") from None
+        yield
+
+
+def _disk_error(error: OSError, path: Path) -> UserError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return UserError(f"no disk space left for {path}: free some and run the same command again; what was saved before is kept")
+    return UserError(f"cannot write {path}: {error.strerror or error}")

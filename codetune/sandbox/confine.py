@@ -1,0 +1,146 @@
+"""Takes a freshly forked process out of reach of everything: privileges, resource limits, Landlock, seccomp, in this order.
+
+`Confinement` is built once in the zygote (it probes the kernel and prepares what can be shared) and entered once by every child.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sysconfig
+from typing import NamedTuple
+
+from codetune.sandbox import landlock, seccomp
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_SIGKILL = 9
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_FIRST_UID = 64000  # a uid per worker where root can step down: no account of a distribution lies here
+
+
+class Limits(NamedTuple):
+    """What one process may use. `file_bytes` is for each file and for stdout and stderr together."""
+
+    memory_mb: int
+    cpu_s: int
+    file_bytes: int
+    open_files: int = 64
+    threads: int = 64
+
+
+def interpreter_paths() -> list[str]:
+    """What an import of the standard library reads: the library's folder and the shared libraries, no site-packages' home."""
+    paths = sysconfig.get_paths()
+    # The base interpreter's library even in a virtual environment, and a shared libpython beside it.
+    return [paths["stdlib"], paths["platstdlib"], sysconfig.get_config_var("LIBDIR") or "/usr/lib", *_LIBRARIES]
+
+
+def _stdlib_readable(uid: int) -> bool:
+    """Whether the interpreter's library can be read as `uid` (not where it lies in root's home). Asked in a child."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            with open(os.__file__, "rb"):
+                os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+class Confinement:
+    """The measures that this machine offers. `tier` names them for the results."""
+
+    def __init__(self, scratch: str, worker: int) -> None:
+        self.scratch = scratch
+        self.uid = 0
+        if os.geteuid() == 0 and _stdlib_readable(_FIRST_UID + worker):
+            self.uid = _FIRST_UID + worker
+            os.chown(scratch, self.uid, self.uid)
+        for capability in range(64):  # the bounding set, for all children at once
+            _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        self.landlock_abi = landlock.abi()
+        self.seccomp = seccomp.supported()
+        if self.seccomp:
+            seccomp.program(0)  # built once, for the forks to find
+        paths = interpreter_paths()
+        self.open_ruleset = landlock.build(paths, [scratch], _DEVICES) if self.landlock_abi else -1
+        self.closed_ruleset = landlock.build(paths, [], _DEVICES) if self.landlock_abi else -1
+
+    @property
+    def tier(self) -> str:
+        """`T1: ...` with Landlock and seccomp, else `T0: ...` with what is left."""
+        layers = ([f"landlock {self.landlock_abi}"] if self.landlock_abi else []) + (["seccomp"] if self.seccomp else [])
+        layers += ["rlimits"] + (["own uid"] if self.uid else [])
+        return f"{'T1' if self.landlock_abi and self.seccomp else 'T0'}: {' + '.join(layers)}"
+
+    def enter(self, limits: Limits, writable: bool) -> None:
+        """Confine the calling process for good; only with `writable` may it write to the scratch folder. Raises OSError."""
+        _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        os.setsid()
+        self._drop_privileges()
+        _set_rlimits(limits, own_uid=bool(self.uid))
+        _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # /proc/<pid>/mem of a sibling with the same uid stays shut
+        if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "no_new_privs")
+        if self.landlock_abi:
+            landlock.enter(self.open_ruleset if writable else self.closed_ruleset)
+        if self.seccomp:
+            seccomp.enter(seccomp.program(os.getpid()))
+
+    def _drop_privileges(self) -> None:
+        """Own uid where there is one; in any case no capability is left."""
+        if os.geteuid() != 0:
+            return
+        os.setgroups([])
+        if self.uid:
+            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresuid(self.uid, self.uid, self.uid)
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        if _LIBC.capset(header, (ctypes.c_uint32 * 6)()):
+            raise OSError(ctypes.get_errno(), "capset")
+        # Changing the uid resets the parent-death signal.
+        _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+
+
+def _set_rlimits(limits: Limits, own_uid: bool) -> None:
+    memory = limits.memory_mb << 20
+    wanted = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_DATA: memory,
+        resource.RLIMIT_CPU: limits.cpu_s,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
+    if own_uid:  # counted per uid: on a shared uid it would count strangers, so there the zygote counts threads itself
+        wanted[resource.RLIMIT_NPROC] = limits.threads
+    for kind, value in wanted.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def preload() -> None:
+    """Import what generated programs use most, once, so that forks find it in memory."""
+    for name in _COMMON_MODULES:
+        try:
+            __import__(name)
+        except ImportError:  # an interpreter built without a part of its library
+            continue
+
+
+# fmt: off
+_COMMON_MODULES = (
+    "abc", "array", "bisect", "calendar", "cmath", "collections.abc", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
+    "functools", "hashlib", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "queue", "random", "re", "statistics",
+    "string", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata", "zoneinfo",
+)
+# fmt: on

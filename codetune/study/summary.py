@@ -1,0 +1,255 @@
+"""From cells to what is compared: rows over seeds with intervals, and paired differences between rows.
+
+A row is one model x method x data over its training seeds. With one seed an interval covers which problems were asked; with
+several it covers problems and seeds.
+"""
+
+from __future__ import annotations
+
+import statistics as stdlib_statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from codetune.records import Json, Problem
+from codetune.study.cells import BenchmarkSummary, Cell, Outcome, Study, read_outcomes
+from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
+
+ROW_ORDER = ("base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning")
+PASS = "pass@1"
+TEXT_SCORE = "bleu"  # what is compared where nothing is executed
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A mean over seeds with its 95% interval, where the records permit one."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the tables: the finished cells of one model x method x data, one per training seed."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    measures: Mapping[str, Measure]  # "basics-known:pass@1" -> mean and interval, in 0..1
+    scored: Mapping[str, Scored]  # benchmark -> its samples as tables
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(cell.seed for cell in self.cells)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the model was left as it is; such rows are what the others are compared with."""
+        return all(cell.train is None for cell in self.cells)
+
+    @property
+    def invalid_cause(self) -> str:
+        """Why the row's numbers do not stand; empty where they do."""
+        causes = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == "invalid"]
+        return "; ".join(dict.fromkeys(causes))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        messages = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == "warning"]
+        return tuple(dict.fromkeys(messages))
+
+    @property
+    def trainable_share(self) -> float | None:
+        return self._mean_of(cell.train.trainable_share for cell in self.cells if cell.train)
+
+    @property
+    def train_seconds(self) -> float | None:
+        return self._mean_of(cell.train.seconds for cell in self.cells if cell.train)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        return self._mean_of(cell.train.tokens_per_s for cell in self.cells if cell.train)
+
+    @property
+    def adapter_bytes(self) -> float | None:
+        return self._mean_of(cell.train.adapter_bytes for cell in self.cells if cell.train)
+
+    @property
+    def peak_memory_bytes(self) -> float | None:
+        """The largest over seeds: of training where that was measured, else of the whole cell."""
+        peaks = [(cell.train.peak_memory_bytes if cell.train else None) or cell.peak_memory_bytes for cell in self.cells]
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+    def _mean_of(self, values: Iterable[float | None]) -> float | None:
+        present = [value for value in values if value is not None]
+        return stdlib_statistics.fmean(present) if present else None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`row` minus `other` on one benchmark, paired by problem; in 0..1."""
+
+    row: str
+    other: str
+    benchmark: str
+    mean: float
+    gap: PairedGap | None  # None where the records permit no interval
+
+    @property
+    def low(self) -> float | None:
+        return self.gap.low if self.gap else None
+
+    @property
+    def high(self) -> float | None:
+        return self.gap.high if self.gap else None
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the 95% interval leaves out 0."""
+        return self.gap is not None and (self.gap.low > 0 or self.gap.high < 0)
+
+
+@dataclass(frozen=True)
+class Block:
+    """All rows of one model x data, and how they compare."""
+
+    model: str
+    data: str
+    rows: tuple[Row, ...]
+    outcomes: Mapping[tuple[str, str], Mapping[int, Sequence[Outcome]]]  # (row, benchmark) -> seed -> scored samples
+    problems: Mapping[str, Sequence[Problem]]  # benchmark -> what was asked, where it is known
+
+    @cached_property
+    def benchmarks(self) -> tuple[str, ...]:
+        """In the order of the records; those that execute programs come first."""
+        names = list(dict.fromkeys(name for row in self.rows for cell in row.cells for name in cell.benchmarks))
+        return tuple(sorted(names, key=lambda name: not self.executes(name)))
+
+    @property
+    def valid_rows(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if not row.invalid_cause)
+
+    def executes(self, benchmark: str) -> bool:
+        return any(cell.benchmarks[benchmark].pass_at_k for row in self.rows for cell in row.cells if benchmark in cell.benchmarks)
+
+    def score_name(self, benchmark: str) -> str:
+        """The metric that decides on a benchmark."""
+        return PASS if self.executes(benchmark) else TEXT_SCORE
+
+    def score(self, row: Row, benchmark: str) -> Measure | None:
+        return row.measures.get(f"{benchmark}:{self.score_name(benchmark)}")
+
+    @property
+    def base(self) -> Row | None:
+        """The untuned model, with nothing but the problem in its prompt."""
+        return next((row for row in self.rows if row.label == "base"), next((row for row in self.rows if row.is_base), None))
+
+    def ranked(self, benchmark: str) -> list[Row]:
+        """Valid rows that have a score, best first; equals in table order."""
+        scored = [(row, measure) for row in self.valid_rows if (measure := self.score(row, benchmark))]
+        return [row for row, measure in sorted(scored, key=lambda pair: -pair[1].mean)]
+
+    def difference(self, row: Row, other: Row, benchmark: str) -> Difference | None:
+        """None where either row has no score."""
+        ours, theirs = self.score(row, benchmark), self.score(other, benchmark)
+        if ours is None or theirs is None:
+            return None
+        kind: Kind = "pass@1" if self.executes(benchmark) else "bleu"
+        gap = paired_gap(row.scored[benchmark], other.scored[benchmark], kind)
+        return Difference(row.label, other.label, benchmark, gap.value if gap else ours.mean - theirs.mean, gap)
+
+
+def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[Block]:
+    """One block per model x data that has a tuned row; base rows that name no data of their own join every block of their model."""
+    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
+    keys = dict.fromkeys((cell.model, cell.data) for cell in tuned)
+    labels = [str(method.get("label") or method.get("name")) for method in study.recipe.get("methods", ()) if isinstance(method, dict)]
+    blocks = []
+    for model, data in keys:
+        own_data = {cell.data for cell in tuned if cell.model == model}
+        members = [c for c in study.cells if c.model == model and (c.data == data or (c.train is None and c.data not in own_data))]
+        blocks.append(_block(model, data, members, problems, labels))
+    return blocks
+
+
+def cell_json(block: Block, row: Row) -> Json:
+    """One entry of `cells` in `study report --json`."""
+    return {
+        "model": block.model,
+        "method": row.label,
+        "data": block.data,
+        "seeds": list(row.seeds),
+        "metrics": {name: measure.mean for name, measure in row.measures.items()},
+        "ci95": {name: [m.low, m.high] for name, m in row.measures.items() if m.low is not None and m.high is not None},
+        "trainable_share": row.trainable_share,
+        "peak_memory_bytes": row.peak_memory_bytes,
+        "train_seconds": row.train_seconds,
+        "tokens_per_s": row.tokens_per_s,
+        "valid": not row.invalid_cause,
+        "invalid_cause": row.invalid_cause or None,
+    }
+
+
+def _block(model: str, data: str, cells: Sequence[Cell], problems: Mapping[str, Sequence[Problem]], labels: Sequence[str]) -> Block:
+    by_row: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.seed):
+        by_row.setdefault(cell.row, []).append(cell)
+    order = [*ROW_ORDER[:2], *labels, *ROW_ORDER[2:]]
+    names = sorted(by_row, key=lambda name: (order.index(name) if name in order else len(order), name))
+    outcomes = {
+        (name, benchmark): {cell.seed: read_outcomes(cell, benchmark) for cell in by_row[name] if benchmark in cell.benchmarks}
+        for name in names
+        for benchmark in dict.fromkeys(key for cell in by_row[name] for key in cell.benchmarks)
+    }
+    rows = tuple(_row(name, by_row[name], outcomes, problems) for name in names)
+    return Block(model, data, rows, outcomes, problems)
+
+
+def _row(
+    label: str,
+    cells: Sequence[Cell],
+    outcomes: Mapping[tuple[str, str], Mapping[int, Sequence[Outcome]]],
+    problems: Mapping[str, Sequence[Problem]],
+) -> Row:
+    measures: dict[str, Measure] = {}
+    scored: dict[str, Scored] = {}
+    for benchmark in dict.fromkeys(name for cell in cells for name in cell.benchmarks):
+        parts = [cell.benchmarks[benchmark] for cell in cells if benchmark in cell.benchmarks]
+        bleu = _mean_metric(parts, TEXT_SCORE)
+        table = scored[benchmark] = table_of(outcomes[label, benchmark], problems.get(benchmark, ()), bleu)
+        found = _pass_at_k(parts, table) | _text_metrics(parts, table)
+        measures |= {f"{benchmark}:{name}": measure for name, measure in found.items()}
+    return Row(label, tuple(cells), measures, scored)
+
+
+def _pass_at_k(summaries: Sequence[BenchmarkSummary], scored: Scored) -> dict[str, Measure]:
+    measures = {}
+    for k in dict.fromkeys(k for part in summaries for k in part.pass_at_k):
+        parts = [part for part in summaries if k in part.pass_at_k]
+        interval: tuple[float, float] | None = None
+        if len(parts) == 1:
+            interval = parts[0].pass_at_k_ci95.get(k)
+        elif k == "1" and scored.passed is not None:
+            interval = mean_interval(scored.passed)
+        measures[f"pass@{k}"] = Measure(stdlib_statistics.fmean(part.pass_at_k[k] for part in parts), *(interval or (None, None)))
+    return measures
+
+
+def _text_metrics(parts: Sequence[BenchmarkSummary], scored: Scored) -> dict[str, Measure]:
+    measures = {}
+    for name in dict.fromkeys(name for part in parts for name in part.metrics):
+        mean = _mean_metric(parts, name)
+        if mean is None:
+            continue
+        table = (scored.metrics or {}).get(name)
+        interval = bleu_interval(scored) if name == TEXT_SCORE else None
+        # An interval of a mean over samples belongs to a corpus value only where that value is their mean.
+        if interval is None and table is not None and abs(float(table.mean()) - mean) < 1e-6:
+            interval = mean_interval(table)
+        measures[name] = Measure(mean, *(interval or (None, None)))
+    return measures
+
+
+def _mean_metric(parts: Sequence[BenchmarkSummary], name: str) -> float | None:
+    values = [value for part in parts if isinstance(value := part.metrics.get(name), int | float)]
+    return stdlib_statistics.fmean(values) if values else None

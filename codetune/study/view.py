@@ -1,0 +1,354 @@
+"""What one block of the report shows, as plain records that both templates (HTML and Markdown) read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from codetune.records import Verdict
+from codetune.study.summary import PASS, Block, Difference, Measure, Row
+from codetune.study.tables import (
+    MISSING,
+    format_bytes,
+    format_points,
+    format_rate,
+    format_score,
+    format_seconds,
+    format_small_percent,
+)
+from codetune.study.words import interval_text, metric_name, paired_detail, told_apart
+
+TEXT_COLUMNS = ("bleu", "codebleu", "rouge_l", "syntax_valid")
+
+
+@dataclass(frozen=True, slots=True)
+class RowName:
+    """A row as it is named everywhere; `color` is a CSS variable. The name of a row that is not valid is struck out."""
+
+    label: str
+    color: str
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalBar:
+    """A small bar on a scale of 0 to 100, with the interval's lower end and width."""
+
+    value: float
+    low: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """One number of the main table: `note` is its interval, `sort` what it is sorted by ("" sorts last)."""
+
+    text: str
+    note: str = ""
+    best: bool = False
+    sort: str = ""
+    bar: IntervalBar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    label: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnGroup:
+    label: str
+    span: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    label: str
+    color: str
+    valid: bool
+    invalid_cause: str
+    warnings: str
+    cells: tuple[TableCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MainTable:
+    groups: tuple[ColumnGroup, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricLine:
+    row: RowName
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[MetricLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceLine:
+    """A difference in words and as a mark on an axis; positions are percent of the axis."""
+
+    row: RowName
+    label: str
+    text: str
+    interval: str
+    words: str
+    detail: str
+    distinct: bool
+    middle: float
+    left: float
+    width: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DifferencePanel:
+    title: str
+    zero: float
+    lines: tuple[DifferenceLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictPart:
+    verdict: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictLine:
+    row: RowName
+    parts: tuple[VerdictPart, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictTable:
+    title: str
+    shown: tuple[str, ...]
+    lines: tuple[VerdictLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyLine:
+    """`shares` are whole percents, one per row of the table."""
+
+    family: str
+    count: int
+    shares: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyTable:
+    title: str
+    rows: tuple[RowName, ...]
+    lines: tuple[FamilyLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    label: str
+    value: str
+    note: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A column of the main table before it is written: a value per row, and which end is better (0: neither)."""
+
+    column: Column
+    values: tuple[Measure | None, ...]
+    write: Callable[[float | None], str]
+    better: int = 0
+    bar: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """How rows are named and coloured in one block of a report."""
+
+    colors: Mapping[str, str]  # row -> CSS variable
+    invalid: frozenset[str] = frozenset()
+
+    def of(self, label: str) -> RowName:
+        return RowName(label, self.colors[label], label not in self.invalid)
+
+
+def main_table(block: Block, names: Names) -> MainTable:
+    """Method against quality and cost, the best valid value of each quality column marked."""
+    executed = [name for name in block.benchmarks if block.executes(name)]
+    quality = [_scores(block, name, PASS, name, "pass@1, %", bar=True) for name in executed]
+    text_on = block.benchmarks[0] if block.benchmarks else ""
+    text = [_scores(block, text_on, metric, metric_name(metric), "%" if metric == "syntax_valid" else "") for metric in TEXT_COLUMNS]
+    cost = _costs(block)
+    columns = [*quality, *text, *cost]
+    groups = [ColumnGroup("tests passed", len(quality))] if quality else []
+    groups += [ColumnGroup(f"text, on {text_on}", len(text)), ColumnGroup("cost", len(cost))]
+    rows = []
+    for index, row in enumerate(block.rows):
+        cells = tuple(_table_cell(block, column, index) for column in columns)
+        name = names.of(row.label)
+        rows.append(TableRow(name.label, name.color, name.valid, row.invalid_cause, "; ".join(row.warnings), cells))
+    return MainTable(tuple(groups), tuple(column.column for column in columns), tuple(rows))
+
+
+def metric_tables(block: Block, names: Names) -> list[MetricTable]:
+    """Every metric of every benchmark, with intervals where there are any."""
+    tables = []
+    for benchmark in block.benchmarks:
+        keys = dict.fromkeys(key for row in block.rows for key in row.measures if key.startswith(f"{benchmark}:"))
+        lines = tuple(MetricLine(names.of(row.label), tuple(_with_interval(row.measures.get(key)) for key in keys)) for row in block.rows)
+        columns = tuple(metric_name(key.removeprefix(f"{benchmark}:")) for key in keys)
+        tables.append(MetricTable(f"{benchmark}, 0 to 100", columns, lines))
+    return tables
+
+
+def difference_panel(block: Block, names: Names, benchmark: str) -> DifferencePanel:
+    """Every row against the base model, and the best row against the next."""
+    pairs = differences(block, benchmark)
+    ends = [end for d in pairs for end in (d.mean, d.low, d.high) if end is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    span = (high - low) or 1.0
+    low, span = low - 0.06 * span, 1.12 * span
+
+    def at(value: float) -> float:
+        return round(100 * (value - low) / span, 2)
+
+    lines = []
+    for d in pairs:
+        label = d.row if block.base and d.other == block.base.label else f"{d.row} − {d.other}"
+        bar = (at(d.low), round(at(d.high) - at(d.low), 2)) if d.low is not None and d.high is not None else (0.0, None)
+        text, interval = f"{format_points(d.mean)}", interval_text(d.low, d.high)
+        lines.append(DifferenceLine(names.of(d.row), label, text, interval, told_apart(d), paired_detail(d), d.distinct, at(d.mean), *bar))
+    what = metric_name(block.score_name(benchmark))
+    base = f"minus {block.base.label}, " if block.base else ""
+    return DifferencePanel(f"{benchmark}: {what} {base}points", at(0.0), tuple(lines))
+
+
+def differences(block: Block, benchmark: str) -> list[Difference]:
+    """Each valid row minus the base row, then best minus next, where they differ from those."""
+    base = block.base
+    ranked = block.ranked(benchmark)
+    pairs = [(row, base) for row in block.rows if base is not None and row is not base and row in ranked and base in ranked]
+    if (len(ranked) > 1 and base not in ranked[:2]) or (len(ranked) > 1 and ranked[0] is base):
+        pairs.append((ranked[0], ranked[1]))
+    found = [block.difference(row, other, benchmark) for row, other in pairs if other is not None]
+    return [difference for difference in found if difference is not None]
+
+
+def verdict_tables(block: Block, names: Names) -> list[VerdictTable]:
+    """How the programs of each row ended, for benchmarks that run programs; counts over seeds."""
+    tables = []
+    for benchmark in filter(block.executes, block.benchmarks):
+        counted = {row.label: _verdicts(row, benchmark) for row in block.rows}
+        shown = tuple(v.value for v in Verdict if any(counts[v.value] for counts in counted.values()))
+        lines = []
+        for row, counts in counted.items():
+            total = max(1, counts.total())
+            parts = tuple(VerdictPart(v, counts[v], counts[v] / total) for v in shown if counts[v])
+            lines.append(VerdictLine(names.of(row), parts, tuple(counts[v] for v in shown)))
+        tables.append(VerdictTable(benchmark, shown, tuple(lines)))
+    return tables
+
+
+def family_tables(block: Block, names: Names) -> list[FamilyTable]:
+    """Pass rate by family of problems, where families are known and say more than single problems do."""
+    tables = []
+    for benchmark in filter(block.executes, block.benchmarks):
+        family_of = {problem.task_id: problem.family for problem in block.problems.get(benchmark, ()) if problem.family}
+        families = Counter(family_of.values())
+        if 2 <= len(families) <= len(family_of) / 2:
+            lines = [FamilyLine(name, count, _family_shares(block, benchmark, name, family_of)) for name, count in families.items()]
+            lines.sort(key=lambda line: (-_spread(line.shares), line.family))
+            tables.append(FamilyTable(benchmark, tuple(names.of(row.label) for row in block.rows), tuple(lines)))
+    return tables
+
+
+def tiles(block: Block) -> list[Tile]:
+    """The few figures one looks for first."""
+    if not block.benchmarks or not (ranked := block.ranked(block.benchmarks[0])):
+        return []
+    benchmark, best, base = block.benchmarks[0], ranked[0], block.base
+    score = block.score(best, benchmark)
+    assert score is not None  # ranked rows have one
+    unit = "%" if block.executes(benchmark) else ""
+    interval = interval_text(score.low, score.high)
+    name = metric_name(block.score_name(benchmark))
+    found = [Tile(f"{best.label}, {name} on {benchmark}", format_score(score.mean), f"95% interval {interval}" if interval else "", unit)]
+    if base is not None and base is not best and (d := block.difference(best, base, benchmark)):
+        paired = interval_text(d.low, d.high)
+        found.append(Tile(f"over {base.label}", format_points(d.mean), f"paired interval {paired}" if paired else "", "points"))
+    if best.train_seconds is not None:
+        found.append(Tile("training time", format_seconds(best.train_seconds), f"{format_rate(best.tokens_per_s)} tokens/s"))
+        size = f"{format_bytes(best.adapter_bytes)} to keep" if best.adapter_bytes else ""
+        found.append(Tile("parameters trained", format_small_percent(best.trainable_share), size))
+    return found
+
+
+def _scores(block: Block, benchmark: str, metric: str, label: str, unit: str, bar: bool = False) -> _Measured:
+    values = tuple(row.measures.get(f"{benchmark}:{metric}") for row in block.rows)
+    return _Measured(Column(label, unit), values, format_score, better=1, bar=bar)
+
+
+def _costs(block: Block) -> list[_Measured]:
+    def column(label: str, unit: str, value: Callable[[Row], float | None], write: Callable[[float | None], str]) -> _Measured:
+        found = [value(row) for row in block.rows]
+        return _Measured(Column(label, unit), tuple(None if v is None else Measure(v) for v in found), write)
+
+    return [
+        column("trained", "of parameters", lambda row: row.trainable_share, format_small_percent),
+        column("memory", "peak", lambda row: row.peak_memory_bytes, format_bytes),
+        column("time", "training", lambda row: row.train_seconds, format_seconds),
+        column("tokens/s", "training", lambda row: row.tokens_per_s, format_rate),
+        column("adapter", "size", lambda row: row.adapter_bytes, format_bytes),
+    ]
+
+
+def _table_cell(block: Block, column: _Measured, index: int) -> TableCell:
+    measure = column.values[index]
+    if measure is None:
+        return TableCell(MISSING)
+    valid = [value.mean for value, row in zip(column.values, block.rows, strict=True) if value is not None and not row.invalid_cause]
+    best = bool(column.better) and not block.rows[index].invalid_cause and len(valid) > 1 and measure.mean == max(valid)
+    bar = None
+    if column.bar and measure.low is not None and measure.high is not None:
+        bar = IntervalBar(round(100 * measure.mean, 2), round(100 * measure.low, 2), round(100 * (measure.high - measure.low), 2))
+    return TableCell(column.write(measure.mean), interval_text(measure.low, measure.high), best, repr(measure.mean), bar)
+
+
+def _with_interval(measure: Measure | None) -> str:
+    if measure is None:
+        return MISSING
+    interval = interval_text(measure.low, measure.high)
+    return f"{format_score(measure.mean)} ({interval})" if interval else format_score(measure.mean)
+
+
+def _verdicts(row: Row, benchmark: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for cell in row.cells:
+        if benchmark in cell.benchmarks:
+            counts.update(cell.benchmarks[benchmark].verdicts)
+    return counts
+
+
+def _family_shares(block: Block, benchmark: str, family: str, family_of: dict[str, str]) -> tuple[int | None, ...]:
+    shares: list[int | None] = []
+    for row in block.rows:
+        by_seed = block.outcomes.get((row.label, benchmark), {})
+        verdicts = [o.verdict for found in by_seed.values() for o in found if family_of.get(o.task_id) == family]
+        shares.append(round(100 * verdicts.count("passed") / len(verdicts)) if verdicts else None)
+    return tuple(shares)
+
+
+def _spread(shares: Sequence[int | None]) -> int:
+    present = [share for share in shares if share is not None]
+    return max(present) - min(present) if present else 0

@@ -1,0 +1,47 @@
+"""Which rows each optimiser step sees: the same for every method, fixed by the seed alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from codetune.batches import Row, row_tokens
+
+Step = list[int]  # row numbers
+
+
+def plan_steps(rows: Sequence[Row], train_tokens: int, batch_tokens: int, seed: int) -> list[Step]:
+    """Steps of at least half and on average `batch_tokens` text tokens each, until `train_tokens` have been seen.
+
+    Rows are shuffled anew in each epoch; a step may span two. Virtual tokens and padding are not counted, so prompt-tuning
+    takes the same steps as LoRA.
+    """
+    order = _endless(len(rows), seed)
+    steps: list[Step] = []
+    seen = 0
+    while seen < train_tokens:
+        step: Step = []
+        while seen < min(train_tokens, (len(steps) + 1) * batch_tokens):
+            step.append(next(order))
+            seen += row_tokens(rows[step[-1]])
+        if step:
+            steps.append(step)
+        else:  # one row was longer than a whole step's share
+            steps.append([next(order)])
+            seen += row_tokens(rows[steps[-1][-1]])
+    return steps
+
+
+def micro_batches(step: Step, rows: Sequence[Row], micro_batch_size: int) -> list[list[Row]]:
+    """The step's rows in groups for one forward pass each, alike in length so that little is padded."""
+    ordered = sorted((rows[number] for number in step), key=row_tokens)
+    return [ordered[at : at + micro_batch_size] for at in range(0, len(ordered), micro_batch_size)]
+
+
+def _endless(count: int, seed: int) -> Iterator[int]:
+    epoch = 0
+    while True:
+        order = list(range(count))
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        yield from order
+        epoch += 1

@@ -1,0 +1,19 @@
+"""What all tests share: where the real data sets are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data sets: CODETUNE_DATA, else ../shared/data beside the checkout; without it the test is skipped."""
+    folder = Path(os.environ.get("CODETUNE_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs real data sets: {folder} is not there; set CODETUNE_DATA")
+    return folder.resolve()

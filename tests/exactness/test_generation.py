@@ -1,0 +1,90 @@
+"""DESIGN's exactness rule 4: greedy output is the same alone and in any batch, for every family and method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from codetune.config import DecodingConfig
+from codetune.generate.engine import OwnEngine
+from codetune.generate.request import Generated, Request
+from codetune.methods import Adapted
+from codetune.models.families import Family
+from codetune.models.load import LoadedModel
+from tests.exactness.test_packing import alone
+from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, adapted_tiny
+
+
+class LetterTokenizer:
+    """One token per character, from 3 on; 0 is EOS. The tokenizer's part of the seam, nothing else."""
+
+    name_hash, bos_id, eos_id, chat_template, bos_token, eos_token = "letters", None, 0, None, "", ""
+
+    def encode(self, text: str, with_bos: bool) -> list[int]:
+        return [3 + (ord(letter) - 97) % (VOCAB - 3) for letter in text]
+
+    def encode_continuation(self, text: str) -> list[int]:
+        return self.encode(text, False)
+
+    def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
+        return "".join(chr(97 + token - 3) for token in ids if token >= 3)
+
+
+def engine(adapted: Adapted, family: Family) -> OwnEngine:
+    tokenizer: Any = LetterTokenizer()
+    return OwnEngine(LoadedModel("tiny", adapted.model, tokenizer, family, ""), adapted)
+
+
+def by_hand(adapted: Adapted, prompt: str, steps: int) -> str:
+    """Greedy text without a cache or a batch: the whole text anew through stock transformers for every token."""
+    tokenizer = LetterTokenizer()
+    ids = tokenizer.encode(prompt, False)
+    made: list[int] = []
+    with torch.no_grad():
+        for _ in range(steps):
+            token = int(alone(adapted, torch.tensor(ids + made))[-1].argmax())
+            made.append(token)
+            if token == 0:
+                break
+    return tokenizer.decode_after([], made)
+
+
+PROMPTS = ("abc", "hello world of many letters", "z", "qrstuvw", "mnopqrstuvwxyzabcdef")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_is_the_same_alone_and_in_a_batch(family: str, method: str) -> None:
+    adapted, facts = adapted_tiny(family, method)
+    adapted.root.eval()
+    wanted = [by_hand(adapted, prompt, 14) for prompt in PROMPTS]
+    assert len(set(wanted)) > 2, "the tiny model says the same to everything: the test could not fail"
+    requests = [Request(str(number), prompt) for number, prompt in enumerate(PROMPTS)]
+    for batch_size in (1, 2, 5):
+        got = engine(adapted, facts).generate(requests, DecodingConfig(max_new_tokens=14, batch_size=batch_size))
+        assert [one.text for one in got] == wanted
+
+
+def sampled(batch_size: int, seed: int) -> list[Generated]:
+    adapted, facts = adapted_tiny("gpt2", "prompt_tuning")
+    decoding = DecodingConfig(temperature=0.8, top_p=0.95, max_new_tokens=10, batch_size=batch_size, seed=seed)
+    return engine(adapted, facts).generate([Request(prompt, prompt, n=3) for prompt in PROMPTS], decoding)
+
+
+def test_sampling_depends_on_the_seed_and_not_on_the_batch() -> None:
+    once = sampled(4, seed=1)
+    assert once == sampled(15, seed=1)
+    assert once != sampled(4, seed=2)
+    assert [(one.task_id, one.index) for one in once] == [(prompt, index) for prompt in PROMPTS for index in range(3)]
+    assert len({one.text for one in once[:3]}) > 1
+
+
+def test_stop_sequences_end_the_text_before_them() -> None:
+    adapted, facts = adapted_tiny("llama", "full")
+    whole = engine(adapted, facts).generate([Request("a", "abc")], DecodingConfig(max_new_tokens=12))[0].text
+    stop = whole[5:7]
+    got = engine(adapted, facts).generate([Request("a", "abc", stop=(stop,))], DecodingConfig(max_new_tokens=12))[0]
+    assert got.finish == "stop"
+    assert got.text == whole[: whole.index(stop)]

@@ -1,0 +1,113 @@
+"""DESIGN's exactness rules 1 to 3: packing, soft prompts in packed rows, and accumulation change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codetune.batches import collate, make_rows
+from codetune.config import Packing
+from codetune.data.tokenise import TokenisedExamples, join
+from codetune.methods import Adapted, SoftPrompt
+from codetune.models.families import Family, family_of
+from codetune.models.forward import hidden_states, logits_of, prefix_cache, summed_loss
+from tests.exactness.tiny import FAMILIES, METHODS, TOLERANCE, VOCAB, adapted_tiny
+
+LENGTHS = (4, 19, 9, 12, 2, 25, 7)
+
+
+def examples() -> TokenisedExamples:
+    rng = np.random.default_rng(3)
+    return join([rng.integers(3, VOCAB, length).tolist() for length in LENGTHS], [min(3, length - 1) for length in LENGTHS])
+
+
+def alone(adapted: Adapted, ids: torch.Tensor) -> torch.Tensor:
+    """Logits of one example as stock transformers computes them: no mask of ours, no packing."""
+    model: Any = adapted.model
+    if adapted.soft_prompt is SoftPrompt.EMBEDDINGS:
+        embeds = torch.cat([adapted.virtual_embeddings(), model.get_input_embeddings()(ids)])
+        return model(inputs_embeds=embeds[None], use_cache=False).logits[0, adapted.num_virtual_tokens :]
+    if adapted.soft_prompt is SoftPrompt.KEYS_VALUES:
+        cache = prefix_cache(adapted, family_of(model.config), 1)
+        return model(input_ids=ids[None], past_key_values=cache).logits[0]
+    return model(input_ids=ids[None], use_cache=False).logits[0]
+
+
+def reference(adapted: Adapted, data: TokenisedExamples) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss summed over the examples run alone, and its gradients."""
+    adapted.root.zero_grad()
+    total = 0.0
+    for index in range(len(data)):
+        ids = torch.from_numpy(data.example(index).astype(np.int64))
+        targets = torch.from_numpy(data.targets(index))
+        logits = alone(adapted, ids)
+        loss = torch.nn.functional.cross_entropy(logits[:-1][targets[1:]].double(), ids[1:][targets[1:]], reduction="sum")
+        loss.backward()
+        total += float(loss.detach())
+    return total, {name: p.grad.clone() for name, p in adapted.trained().items()}
+
+
+def packed(
+    adapted: Adapted, family: Family, data: TokenisedExamples, packing: Packing, rows_at_once: int
+) -> tuple[float, dict[str, torch.Tensor]]:
+    adapted.root.zero_grad()
+    rows = make_rows(data, packing, 40, range(len(data)))
+    total = 0.0
+    for at in range(0, len(rows), rows_at_once):
+        loss = summed_loss(adapted, family, collate(data, rows[at : at + rows_at_once], packing))
+        loss.backward()
+        total += float(loss.detach())
+    return total, {name: p.grad.clone() for name, p in adapted.trained().items()}
+
+
+def assert_close(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], tolerance: float) -> None:
+    assert got.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        error = (got[name] - gradient).norm() / gradient.norm().clamp_min(1e-30)
+        assert error < tolerance, f"{name}: relative error {error:.2e}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packing_changes_neither_loss_nor_gradients(family: str, method: str) -> None:
+    adapted, facts = adapted_tiny(family, method)
+    data = examples()
+    loss, gradients = reference(adapted, data)
+    packings: tuple[Packing, ...] = ("exact", "padded")
+    for packing in packings:
+        got, got_gradients = packed(adapted, facts, data, packing, rows_at_once=2)
+        assert got == pytest.approx(loss, rel=TOLERANCE[family])
+        assert_close(got_gradients, gradients, 10 * TOLERANCE[family])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_accumulation_changes_nothing(family: str, method: str) -> None:
+    adapted, facts = adapted_tiny(family, method)
+    data = examples()
+    loss, gradients = packed(adapted, facts, data, "exact", rows_at_once=99)
+    got, got_gradients = packed(adapted, facts, data, "exact", rows_at_once=1)
+    assert got == pytest.approx(loss, rel=TOLERANCE[family])
+    assert_close(got_gradients, gradients, 10 * TOLERANCE[family])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_concatenated_rows_do_differ(family: str) -> None:
+    """The published way, where documents see each other, is another computation: the exactness tests can fail."""
+    adapted, facts = adapted_tiny(family, "lora")
+    data = examples()
+    loss, _ = reference(adapted, data)
+    got, _ = packed(adapted, facts, data, "concatenated", rows_at_once=2)
+    assert abs(got / loss - 1) > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_head_is_the_models_own(family: str) -> None:
+    adapted, facts = adapted_tiny(family, "full")
+    data = examples()
+    batch = collate(data, [[(5, 0, LENGTHS[5])]], "padded")
+    ours = logits_of(adapted.model, hidden_states(adapted, facts, batch))[0]
+    torch.testing.assert_close(ours, alone(adapted, batch.input_ids[0]), rtol=TOLERANCE[family], atol=TOLERANCE[family])

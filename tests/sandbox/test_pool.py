@@ -1,0 +1,91 @@
+"""The pool: order, laziness, early stops, lost workers, `run`, `loads`, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from codetune.errors import UserError
+from codetune.records import AssertTest, Problem, Verdict
+from codetune.sandbox import Sandbox
+
+ONE = Problem("t", entry_point="f", tests=(AssertTest("assert f() == 1"),), timeout_s=5.0)
+RIGHT, WRONG = "def f():\n    return 1\n", "def f():\n    return 2\n"
+
+
+def test_results_come_in_order_whatever_takes_long(sandbox: Sandbox) -> None:
+    programs = [f"import time\ntime.sleep({0.2 if n % 5 == 0 else 0})\n{RIGHT if n % 3 else WRONG}" for n in range(20)]
+    verdicts = [result.verdict for result in sandbox.check((program, ONE) for program in programs)]
+    assert verdicts == [Verdict.PASSED if n % 3 else Verdict.FAILED for n in range(20)]
+
+
+def test_jobs_are_read_as_they_are_needed(sandbox: Sandbox) -> None:
+    taken = 0
+
+    def endless() -> Iterator[tuple[str, Problem]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield RIGHT, ONE
+
+    results = sandbox.check(endless())
+    assert [next(results).verdict for _ in range(5)] == [Verdict.PASSED] * 5
+    results.close()  # type: ignore[attr-defined]
+    assert taken < 30
+    assert next(sandbox.check([(RIGHT, ONE)])).verdict is Verdict.PASSED
+
+
+def test_stopping_early_while_a_program_hangs_leaves_a_working_sandbox() -> None:
+    with Sandbox(workers=2) as sandbox:
+        hanging = Problem("t", entry_point="f", tests=ONE.tests, timeout_s=500.0)
+        results = sandbox.check([(RIGHT, ONE), ("while True: pass\n", hanging)])
+        assert next(results).verdict is Verdict.PASSED
+        results.close()  # type: ignore[attr-defined]
+        assert next(sandbox.check([(RIGHT, ONE)])).verdict is Verdict.PASSED
+
+
+def test_every_job_gets_a_verdict_though_its_zygote_is_killed() -> None:
+    with Sandbox(workers=1) as sandbox:
+        results = sandbox.check([("import time\ntime.sleep(0.3)\n" + RIGHT, ONE)] * 3)
+        assert next(results).verdict is Verdict.PASSED
+        os.kill(sandbox._workers[0]._process.pid, signal.SIGKILL)
+        assert [result.verdict for result in results] == [Verdict.PASSED, Verdict.PASSED]
+
+
+def test_a_script_runs_with_stdin_and_gives_what_it_printed(sandbox: Sandbox) -> None:
+    good = sandbox.run("import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\n", stdin="abc\n")
+    assert (good.verdict, good.stdout, good.stderr, good.detail) == (Verdict.PASSED, "cba\n", "note\n", "")
+    bad = sandbox.run("print(1)\ndef g():\n    return 1 / 0\ng()\n")
+    assert (bad.verdict, bad.stdout, bad.detail) == (Verdict.ERROR, "1\n", "ZeroDivisionError: division by zero")
+    assert bad.stderr.startswith('Traceback (most recent call last):\n  File "<program>", line 4')
+    started = time.monotonic()
+    slow = sandbox.run("print('before', flush=True)\nwhile True: pass\n", timeout_s=0.5)
+    assert (slow.verdict, slow.stdout) == (Verdict.TIMEOUT, "before\n")
+    assert slow.seconds <= time.monotonic() - started
+
+
+def test_loads_says_whether_definitions_execute(sandbox: Sandbox) -> None:
+    programs = ["def f(x: int) -> int: ...", "class A(B): pass", "def f(", "import sys\nsys.exit()", "while True: pass"]
+    verdicts = [result.verdict for result in sandbox.loads(programs, timeout_s=0.5)]
+    assert verdicts == [Verdict.PASSED, Verdict.ERROR, Verdict.SYNTAX, Verdict.EXITED, Verdict.TIMEOUT]
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"memory_mb": 8}, {"timeout_s": 0.0}])
+def test_limits_that_make_no_sense_are_refused_in_one_line(wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        Sandbox(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_timeout_of_the_sandbox_overrides_the_problems() -> None:
+    with Sandbox(workers=1, timeout_s=0.3) as sandbox:
+        assert next(sandbox.check([("import time\ntime.sleep(2)\n" + RIGHT, ONE)])).verdict is Verdict.TIMEOUT
+        assert sandbox.tier.startswith("T1: landlock")
+
+
+def test_outside_a_with_statement_it_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match="with statement"):
+        list(Sandbox(workers=1).check([(RIGHT, ONE)]))
