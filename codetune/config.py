@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -159,7 +160,7 @@ class StudyRecipe(Config):
     name: str
     models: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(min_length=1)
     data: Annotated[tuple[DataConfig, ...], BeforeValidator(_listed)] = Field(min_length=1)
-    methods: tuple[Annotated[MethodConfig, BeforeValidator(_named)], ...] = ()
+    methods: Annotated[tuple[Annotated[MethodConfig, BeforeValidator(_named)], ...], BeforeValidator(_listed)] = ()
     few_shot: int = Field(0, ge=0, description="examples in the prompt of the row `base few-shot`; 0: no such row")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = Field((0,), min_length=1)
     train: TrainConfig = TrainConfig()
@@ -237,20 +238,35 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         node = node.setdefault(parent, {})
     if not isinstance(node, dict):
         raise UserError(f"--set {override!r}: there is no section to set {last!r} in")
-    node[last] = yaml.safe_load(text)
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _fault(item: Any, kind: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"unknown key {where!r} ({nearest(str(item['loc'][-1]), _fields_at(kind, item['loc'][:-1]))})"
-    if item["type"] == "missing":
-        return f"missing key {where!r}"
-    if item["type"] == "union_tag_invalid":
-        given = item["ctx"]["tag"]
-        return f"{where}: no method {given!r} ({nearest(str(given), METHOD_NAMES)})"
-    message = str(item["msg"]).replace("Input should be", "valid is")
-    return f"{where}: {message}, given {item['input']!r}"
+    """One of pydantic's faults in a recipe's words, with the nearest valid name where a name is wrong."""
+    where, given = _key(item["loc"]), item["input"]
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {where!r} ({nearest(str(item['loc'][-1]), _fields_at(kind, item['loc'][:-1]))})"
+        case "missing":
+            return f"missing key {where!r}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            tag = str(item["ctx"].get("tag", ""))
+            return f"{where}: no method {tag!r} ({nearest(tag, METHOD_NAMES)})"
+        case "literal_error":
+            valid = re.findall(r"'([^']+)'", item["ctx"]["expected"])
+            return f"{where}: no {given!r} ({nearest(str(given), valid)})"
+        case "model_type" | "model_attributes_type":
+            return f"{where}: must be a section of keys, given {given!r}"
+    return f"{where}: {str(item['msg']).replace('Input should be', 'must be')}, given {given!r}"
+
+
+def _key(location: Sequence[Any]) -> str:
+    """A location as it is written in `--set`: without the marks that pydantic puts in for unions."""
+    *sections, last = (str(part) for part in location if "[" not in str(part))
+    return ".".join([*(part for part in sections if part not in METHOD_NAMES), last])
 
 
 def _fields_at(kind: type[BaseModel], location: Iterable[Any]) -> list[str]:

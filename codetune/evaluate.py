@@ -1,20 +1,26 @@
-"""From samples to scores: `score_samples` runs and measures the samples of a benchmark and adds them up.
+"""From problems to samples to scores: `answer` has an engine write the samples, `score_samples` runs and measures them.
 
     benchmark = benchmarks.load("humaneval")
     with Sandbox() as sandbox:
-        scores = score_samples(benchmark, read_samples(path, benchmark), sandbox)
+        answers = answer(engine, benchmark, template, decoding)
+        scores = score_samples(benchmark, answers.samples, sandbox)
     print(scores.pass_at_k["1"], scores.pass_at_k_ci95["1"])
 """
 
 from __future__ import annotations
 
 import textwrap
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
-from codetune.prompts.extract import program_of
+from codetune.generate.request import Engine, Generated, Request
+from codetune.prompts.extract import extract_code, program_of
+from codetune.prompts.template import Template
 from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, to_json
 from codetune.score.execution import Checker, Job, count_integrity, count_verdicts, passes_by_problem, run_programs
 from codetune.score.pass_at_k import per_problem, usable_ks
@@ -54,6 +60,51 @@ class Scores:
         found: Json = to_json(replace(self, samples=()))
         del found["samples"]
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What an engine wrote for a benchmark, and how: everything without which its scores mean nothing."""
+
+    samples: tuple[Sample, ...]
+    generation: Json
+
+
+def answer(
+    engine: Engine,
+    benchmark: Benchmark,
+    template: Template,
+    decoding: DecodingConfig,
+    report: Callable[[int, int], None] | None = None,
+) -> Answers:
+    """`decoding.n` samples of every problem, in the benchmark's order. `report(done, all)` is told as sequences end."""
+    problems = {problem.task_id: problem for problem in benchmark.problems}
+    requests = [_request(template, problem, decoding.n) for problem in benchmark.problems]
+    started = time.perf_counter()
+    generated = engine.generate(requests, decoding, report)
+    seconds = time.perf_counter() - started
+    tokens = sum(one.num_tokens for one in generated)
+    generation: Json = {
+        "seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds if seconds else 0.0,
+        "finish": dict(Counter(one.finish for one in generated)), "decoding": decoding.model_dump(mode="json"), "engine": engine.name,
+        "prompt_style": template.style, "few_shot": len(template.examples), "batch_size": decoding.batch_size,
+        "stop_sequences": sorted({stop for request in requests for stop in request.stop}),
+    }  # fmt: skip
+    return Answers(tuple(_sample(template, problems[one.task_id], one) for one in generated), generation)
+
+
+def _request(template: Template, problem: Problem, n: int) -> Request:
+    rendered = template.render(problem)
+    return Request(problem.task_id, rendered.prompt, n, template.stop_sequences(problem), rendered.has_special)
+
+
+def _sample(template: Template, problem: Problem, one: Generated) -> Sample:
+    """A completion of the problem's code, or a whole program, taken out of its fence if the model put it in one."""
+    if template.continues_code(problem):
+        return Sample(one.task_id, completion=one.text, index=one.index, finish=one.finish, num_tokens=one.num_tokens)
+    code = extract_code(one.text, problem.entry_point)
+    raw = one.text if one.text != code else ""
+    return Sample(one.task_id, solution=code, index=one.index, finish=one.finish, num_tokens=one.num_tokens, raw=raw)
 
 
 def score_samples(

@@ -22,20 +22,19 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write through a temporary file beside the target, flushed to disk before it takes the target's name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _disk_error(error, path) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        with contextlib.suppress(OSError):  # it is gone when all went well
+            temporary.unlink()
 
 
 def read_json(path: Path) -> Any:
@@ -69,7 +68,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="surrogatepass").split("\n"):
+    for line in path.read_bytes().split(b"\n"):
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
     return rows

@@ -15,7 +15,7 @@ import re
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,12 @@ class Corpus:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def build_corpus(benchmarks: BenchmarkIndex, seed: int = 0, max_package_bytes: int = 6_000_000) -> Corpus:
-    """The corpus of this installation. At most `max_package_bytes` of files per package, so that none dominates."""
+def build_corpus(
+    benchmarks: BenchmarkIndex, seed: int = 0, max_package_bytes: int = 6_000_000, packages: Iterable[Package] | None = None
+) -> Corpus:
+    """The corpus of these packages, by default all installed ones. At most `max_package_bytes` of files each, so that none dominates."""
     corpus, rng, seen = Corpus(), random.Random(seed), set[str]()
-    for package in installed_packages():
+    for package in installed_packages() if packages is None else packages:
         digest, used, pairs_before = hashlib.sha256(), 0, len(corpus.pairs)
         paths = list(package.files)
         rng.shuffle(paths)
@@ -104,7 +106,7 @@ def installed_packages() -> list[Package]:
 def function_pairs(text: str, rng: random.Random) -> Iterator[str]:
     """(docstring, function) pairs of a source file, each in a prompt style drawn at random."""
     tree = ast.parse(text)
-    lines = text.splitlines()
+    lines = text.split("\n")  # not splitlines(): it also cuts at form feeds, where the parser counts no line
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and (problem := function_problem(node, lines, rng)):
             yield Template(rng.choice(_STYLES)).render(problem).text
@@ -132,6 +134,8 @@ def function_problem(node: ast.FunctionDef, lines: list[str], rng: random.Random
 
 
 def _dedent(lines: list[str]) -> str:
+    if not lines:
+        return ""
     indent = len(lines[0]) - len(lines[0].lstrip())
     if any(line.strip() and line[:indent].strip() for line in lines):
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def tokenise_problems(
     """All problems that fit in `max_length` tokens; the others are counted, never truncated. Cached on disk."""
     rendered = [template.render(problem) for problem in problems]
     texts = [(one.prompt, one.completion, one.has_special) for one in rendered]
-    key = content_hash([CACHE_VERSION, tokenizer.name_hash, loss_on, max_length, texts])
+    key = content_hash([CACHE_VERSION, tokenizer.name_hash, tokenizer.bos_id, tokenizer.eos_id, loss_on, max_length, texts])
     cached = _load(key)
     if cached is not None:
         return cached
@@ -129,7 +130,7 @@ def cache_folder() -> Path:
 def _load(key: str) -> TokenisedExamples | None:
     try:
         return load_examples(cache_folder() / f"tokens-{key}.npz")
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

@@ -10,6 +10,8 @@ from transformers.pytorch_utils import Conv1D
 
 from codetune.errors import UserError
 
+_ALWAYS_ALIBI = {"bloom", "mpt"}
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -28,11 +30,11 @@ class Family:
 
 def family_of(config: Any) -> Family:
     """The facts of a transformers config. Raises UserError for models that packed training would get wrong."""
-    heads = config.num_attention_heads
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{config.model_type} is an encoder-decoder model; codetune tunes decoder-only models so far")
-    if getattr(config, "alibi", False):
+    if getattr(config, "alibi", False) or config.model_type in _ALWAYS_ALIBI:
         raise UserError(f"this {config.model_type} model uses ALiBi positions, which cannot be packed exactly; use a rotary one")
+    heads = config.num_attention_heads
     return Family(
         model_type=config.model_type,
         num_layers=config.num_hidden_layers,
@@ -59,9 +61,8 @@ def linear_layers(model: torch.nn.Module) -> list[str]:
 
 def _kv_heads(config: Any, heads: int) -> int:
     if config.model_type == "falcon":
-        if config.new_decoder_architecture:
-            return int(config.num_kv_heads)
-        return 1 if config.multi_query else heads
+        # Falcon-40B's form groups its keys, but its code spreads them over all heads before they reach the cache.
+        return 1 if config.multi_query and not config.new_decoder_architecture else heads
     if config.model_type == "gpt_bigcode":
         return 1 if config.multi_query else heads
     return int(getattr(config, "num_key_value_heads", None) or heads)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import jinja2
 import jinja2.sandbox
@@ -51,9 +52,11 @@ class Template:
 
     def render(self, problem: Problem) -> Rendered:
         """The training text: prompt and completion. Token ids of both are made apart, so they meet at a token's edge."""
+        if self.style == "chat":
+            return self._chat(problem)
         shots = "".join(self._one(example).text + "\n\n" for example in self.examples)
         one = self._one(problem)
-        return Rendered(shots + one.prompt, one.completion, one.has_special)
+        return Rendered(shots + one.prompt, one.completion)
 
     def prompt(self, problem: Problem) -> str:
         """What the model is given at inference: always a prefix of the training text."""
@@ -79,33 +82,24 @@ class Template:
         answer = problem.reference_program
         if self.style == "docstring":
             return Rendered(f"Prompt: {_wish(problem)}\nCode:\n", answer)
-        if self.style == "chat":
-            return self._chat(_wish(problem), answer)
         if self.style == "alpaca" and problem.input:
             head = _ALPACA.format(", paired with an input that provides further context")
             return Rendered(f"{head}### Instruction:\n{problem.instruction}\n\n### Input:\n{problem.input}\n\n### Response:\n", answer)
         head = _ALPACA.format("") if self.style == "alpaca" else ""
         return Rendered(f"{head}### Instruction:\n{_wish(problem)}\n\n### Response:\n", answer)
 
-    def _chat(self, wish: str, answer: str) -> Rendered:
-        """The template's own text for one turn: what comes after the generation prompt is the completion."""
-        user = {"role": "user", "content": wish}
-        whole = self._jinja([user, {"role": "assistant", "content": answer}], False)
-        prompt = self._jinja([user], True)
+    def _chat(self, problem: Problem) -> Rendered:
+        """The chat template's own text, examples as earlier turns: what comes after the generation prompt is the completion."""
+        turns = [turn for one in (*self.examples, problem) for turn in _turns(one)]
+        whole, prompt = self._jinja(turns, False), self._jinja(turns[:-1], True)
         if not whole.startswith(prompt):  # some templates add to the prompt what training text lacks: keep the common rule
-            return Rendered(prompt, answer, True)
+            return Rendered(prompt, problem.reference_program, True)
         completion = whole[len(prompt) :].rstrip("\n")
         return Rendered(prompt, completion.removesuffix(self.eos_token) if self.eos_token else completion, True)
 
     def _jinja(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        extensions = ["jinja2.ext.loopcontrols"]
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = lambda _: "2026-01-01"
         names = {"bos_token": self.bos_token, "eos_token": self.eos_token}
-        return environment.from_string(self.chat_template or "").render(
-            messages=messages, add_generation_prompt=add_generation_prompt, **names
-        )
+        return _compiled(self.chat_template or "").render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
 
 
 def make_template(
@@ -117,6 +111,20 @@ def make_template(
     if style == "chat" and not chat_template:
         raise UserError("prompt style 'chat': this model's tokenizer has no chat template; use 'instruction' or 'alpaca'")
     return Template(style, chat_template, tuple(examples), bos_token, eos_token)
+
+
+def _turns(problem: Problem) -> list[dict[str, str]]:
+    return [{"role": "user", "content": _wish(problem)}, {"role": "assistant", "content": problem.reference_program}]
+
+
+@cache
+def _compiled(chat_template: str) -> jinja2.Template:
+    """With what transformers offers to chat templates; their "today" is fixed, so that prompts do not change overnight."""
+    extensions = ["jinja2.ext.loopcontrols"]
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda _: "2026-01-01"
+    return environment.from_string(chat_template)
 
 
 def _wish(problem: Problem) -> str:

@@ -122,7 +122,8 @@ def read_study(study_dir: Path) -> Study:
     recipe = _read_object(study_dir / "study.json") or {}
     cells: list[Cell] = []
     unfinished: list[Unfinished] = []
-    for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+    planned = recipe.get("cells")  # cells of earlier plans (another learning rate, say) stay on disk and out of the report
+    for path in sorted(entry for entry in folder.iterdir() if entry.is_dir() and (planned is None or entry.name in planned)):
         result = _read_object(path / "result.json")
         cell = _cell(path, result) if result else None
         if cell is None:
@@ -209,7 +210,7 @@ def _cell(path: Path, result: Json) -> Cell | None:
         gates=tuple(_gate(gate) for gate in result.get("gates") or ()),
         peak_memory_bytes=result.get("peak_memory_bytes"),
         provenance=result.get("provenance") or {},
-        config=_read_object(path / "config.json") or {},
+        config=_read_object(path / "cell.json") or {},
     )
 
 
@@ -241,7 +242,7 @@ def _outcome(row: Json, written: Mapping[tuple[str, int], str]) -> Outcome:
 
 
 def _unfinished(path: Path) -> Unfinished:
-    config = _read_object(path / "config.json") or {}
+    config = _read_object(path / "cell.json") or {}
     named = config.get("cell")
     name: Json = named if isinstance(named, dict) else config
     label = " · ".join(str(name[part]) for part in ("row", "data", "seed") if isinstance(name.get(part), str | int))

@@ -5,25 +5,28 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from codetune.batches import make_rows, row_tokens
+from codetune.batches import Batch, make_rows, row_tokens
 from codetune.config import DataConfig, FullConfig, TrainRecipe
 from codetune.data.sources import load_source
 from codetune.data.tokenise import TokenisedExamples, encode_prompt, load_examples, tokenise_problems
 from codetune.errors import UserError
-from codetune.methods import Adapted, attach
+from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
-from codetune.runs import locked, write_json
-from codetune.train.loop import Material, Run, train
+from codetune.runs import locked, read_json, write_json
+from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
+from codetune.train.loop import Material, Run, precision, train
 from codetune.train.plan import plan_steps
 from codetune.train.resume import Progress
 
@@ -31,47 +34,95 @@ ADAPTER = "adapter"
 RESULT = "train.json"
 
 
-@dataclass(slots=True)
-class Tuned:
-    """A finished run: the model in memory, and what was measured."""
+def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> dict[str, Any]:
+    """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
-    loaded: LoadedModel
-    adapted: Adapted
-    summary: dict[str, Any]
-
-
-def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> Tuned:
-    """Train as the recipe says, from the folder's checkpoint if there is one.
-
-    Raises UserError for a model, data set or setting that cannot work, before anything is trained.
+    Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
+    trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
     """
     with locked(folder):
-        write_json(folder / "config.json", recipe.model_dump(mode="json"))
+        config = recipe.model_dump(mode="json")
+        if (folder / RESULT).exists():
+            _require_same(read_json(folder / "config.json"), config, folder)
+            return dict(read_json(folder / RESULT))
+        write_json(folder / "config.json", config)
         loaded = load_base(recipe)
         material = prepare(recipe, loaded)
+        probe = probe_batch(material.examples)
+        untuned = _probed(recipe, Adapted(loaded.model, "base"), loaded, probe)
         adapted = adapt(recipe, loaded)
-        before = {name: parameter.detach().clone() for name, parameter in adapted.frozen().items()} if recipe.architecture is None else {}
-        start = {name: parameter.detach().clone() for name, parameter in adapted.trained().items()}
-        run = Run(adapted, loaded.family, material, recipe.train, recipe.method.learning_rate, folder)
-        if report:
-            run.report = report
+        watch = Watch.over(adapted)
+        run = Run(adapted, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None))
         progress = train(run)
-        adapted.save(folder / ADAPTER)
-        if recipe.method.name == "full":
-            loaded.tokenizer.inner.save_pretrained(folder / ADAPTER)
-        summary = summarise(recipe, adapted, material, progress)
+        peak_memory = peak_memory_bytes()
+        save(adapted, loaded, folder / ADAPTER)
+        tuned = _probed(recipe, adapted, loaded, probe)
+        summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
+        summary["checks"] = watch.findings(adapted) | {
+            "losses": progress.step + (not progress.losses_finite), "non_finite_losses": int(not progress.losses_finite),
+            "adapter_effect": difference(tuned, untuned), "eos_label_share": eos_label_share(material.examples, loaded.tokenizer.eos_id),
+        }  # fmt: skip
+        if recipe.architecture is None:
+            summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
         write_json(folder / RESULT, summary)
-        return Tuned(loaded, adapted, summary)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        return summary
+
+
+def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
+    """PEFT's adapter files, or the whole model with its tokenizer. A write that fails leaves the checkpoint to go on from."""
+    try:
+        adapted.save(folder)
+        if adapted.peft is None:
+            loaded.tokenizer.inner.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot save to {folder}: {error}; free disk space and run the same command again, the training is kept") from None
+
+
+def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
+    """What a run saved, fresh from disk on its base model, in float32."""
+    if recipe.method.name == "full":
+        loaded = load_model(str(folder / ADAPTER), device=_device())
+        return loaded, Adapted(loaded.model, "full")
+    loaded = load_model(recipe.model, device=_device())
+    return loaded, load_adapter(loaded.model, folder / ADAPTER)
 
 
 def load_base(recipe: TrainRecipe) -> LoadedModel:
-    """The base model in float32, on the GPU where there is one; the linear layers of frozen models in bf16 if so asked."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
         return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-    loaded = load_model(recipe.model, device=device)
-    return loaded
+    return load_model(recipe.model, device=_device())
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held: on the GPU where there is one, else resident in main memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _require_same(before: Any, now: Any, folder: Path) -> None:
+    if {**before, "out": None} != {**now, "out": None}:
+        changed_keys = sorted(key for key in now if key != "out" and before.get(key) != now[key])
+        differing = ", ".join(changed_keys)
+        raise UserError(f"{folder} holds a finished run of another recipe ({differing} differ): choose another --out, or remove it")
+
+
+def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
+    with precision(recipe.train, loaded.model.device):
+        return probe_logits(adapted, loaded.family, probe)
+
+
+def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.Tensor:
+    """The probe's logits from disk, in the precision of the training, so that they must agree to the last bit."""
+    loaded, adapted = reload(recipe, folder)
+    return _probed(recipe, adapted, loaded, probe)
 
 
 def template_for(data: DataConfig, loaded: LoadedModel) -> Template:

@@ -32,9 +32,10 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """The trained weights, the optimiser and the progress, as one file."""
+    """The trained weights, the optimiser, the progress and the state of torch's random numbers (dropout draws them), as one file."""
     fields = {name: getattr(progress, name) for name in Progress.__dataclass_fields__}
-    state = {"trained": {name: p.detach() for name, p in trained.items()}, "optimizer": optimizer.state_dict(), "progress": fields}
+    weights = {name: p.detach() for name, p in trained.items()}
+    state = {"trained": weights, "optimizer": optimizer.state_dict(), "progress": fields, "random": torch.get_rng_state()}
     write_atomically(folder / CHECKPOINT, lambda file: torch.save(state, file))
 
 
@@ -46,6 +47,7 @@ def load_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimi
     state = torch.load(path, map_location="cpu", weights_only=True)
     restore(trained, state["trained"])
     optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
     return Progress(**state["progress"])
 
 

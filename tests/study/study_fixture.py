@@ -93,7 +93,7 @@ def build_study(folder: Path, seeds: int = 1, problems: int = 300, ways: tuple[W
 def _cell(path: Path, way: Way, seed: int, benchmarks: dict[str, list[dict[str, Any]]]) -> None:
     random_ = random.Random(f"{way.row}/{seed}")
     name = {"model": "codetune-base", "method": way.method, "row": way.row, "data": "basics", "seed": seed}
-    _write_json(path / "config.json", {**name, "train": {"train_tokens": 600_000, "batch_tokens": 4096}, "decoding": {"temperature": 0.0}})
+    _write_json(path / "cell.json", {**name, "train": {"train_tokens": 600_000, "batch_tokens": 4096}, "decoding": {"temperature": 0.0}})
     curve = _curve(way, random_) if way.share else []
     if curve:
         _write_rows(path / "metrics.jsonl", curve)

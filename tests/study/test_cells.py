@@ -38,13 +38,13 @@ def test_a_finished_study_is_read_whole(folder):
 @pytest.mark.parametrize(
     ("keep", "state"),
     [
-        (("config.json",), "not started"),
-        (("config.json", "metrics.jsonl"), "stopped at training step 146"),
-        (("config.json", "metrics.jsonl", "samples-basics-known.jsonl"), "trained, not yet evaluated in full"),
+        (("cell.json",), "not started"),
+        (("cell.json", "metrics.jsonl"), "stopped at training step 146"),
+        (("cell.json", "metrics.jsonl", "samples-basics-known.jsonl"), "trained, not yet evaluated in full"),
     ],
 )
 def test_an_unfinished_cell_is_named_with_how_far_it_got(folder, keep, state):
-    path = next(path for path in (folder / "cells").iterdir() if '"lora"' in (path / "config.json").read_text())
+    path = next(path for path in (folder / "cells").iterdir() if '"lora"' in (path / "cell.json").read_text())
     for file in path.iterdir():
         if file.name not in keep:
             file.unlink()

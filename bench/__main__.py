@@ -1,0 +1,38 @@
+"""The benchmarks from the command line; without a name, the list of them.
+
+    python -m bench
+    python -m bench training --out results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench import training
+from codetune.errors import UserError
+
+BENCHMARKS = {"training": training}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one benchmark, or list all. Exit code 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks against peers, side by side on this machine.")
+    commands = parser.add_subparsers(dest="name", metavar="BENCHMARK")
+    for name, module in BENCHMARKS.items():
+        module.add_arguments(commands.add_parser(name, help=module.WHAT, description=f"{module.WHAT} {module.HOW_LONG}"))
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        for name, module in BENCHMARKS.items():
+            print(f"python -m bench {name:10} {module.WHAT}\n{'':26} {module.HOW_LONG}")
+        return 0
+    try:
+        BENCHMARKS[options.name].run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""The peers' own virtual environment, and the account of the machine that measured."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from codetune.errors import UserError
+
+HERE = Path(__file__).resolve().parent
+PINS = HERE / "peers.txt"
+FOLDER = HERE / ".venv-peers"
+STAMP = FOLDER / "installed.sha256"
+
+
+def peers_python(say: Callable[[str], None]) -> Path:
+    """The peers' interpreter; made on first use and again whenever the pins change. Raises UserError if that fails.
+
+    TORCH_INDEX names an index for torch, as in the Makefile (the CPU build is much smaller).
+    """
+    python, wanted = FOLDER / "bin" / "python", hashlib.sha256(PINS.read_bytes()).hexdigest()
+    if python.exists() and STAMP.exists() and STAMP.read_text() == wanted:
+        return python
+    say(f"making the peers' environment in {FOLDER} (once; a download of some hundred megabytes)")
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    index = os.environ.get("TORCH_INDEX")
+    torch = next(line for line in PINS.read_text().splitlines() if line.startswith("torch=="))
+    _run([sys.executable, "-m", "venv", "--clear", str(FOLDER)])
+    _run([*pip, *(["--extra-index-url", index] if index else []), torch])
+    _run([*pip, "-r", str(PINS)])
+    STAMP.write_text(wanted)
+    return python
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and system of this machine."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(terse=True)}
+
+
+def load_average() -> float:
+    """Runnable processes in the last minute."""
+    return os.getloadavg()[0]
+
+
+def one_thread(threads: int) -> dict[str, str]:
+    """The environment of a measuring process: so many threads, no GPU, no network."""
+    count = str(threads)
+    limits = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **limits, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONHASHSEED": "0"}
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"the peers' environment could not be made: {_last_line(done.stderr)} (command: {' '.join(command[-3:])})")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,96 @@
+"""What every system of the training benchmark is given: one model folder, the same token ids, the same adapter starts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+
+from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig
+from codetune.data.corpus import Corpus
+from codetune.data.prepare import save_tokenizer, train_tokenizer
+from codetune.data.sources import load_source
+from codetune.data.tokenise import TokenisedExamples, tokenise_problems
+from codetune.methods import attach
+from codetune.models.families import linear_layers
+from codetune.models.load import SHIPPED, LoadedModel, load_model, no_dropout
+from codetune.prompts.template import make_template
+
+GPT2_SHAPE, TINY = "gpt2-shape", "tiny"
+STYLE = "instruction"
+ADAPTERS: dict[str, MethodConfig] = {
+    "lora": LoraConfig(lora_rank=8, lora_alpha=16),
+    "prefix_tuning": PrefixTuningConfig(num_virtual_tokens=20),
+    "prompt_tuning": PromptTuningConfig(num_virtual_tokens=20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that all systems start from, saved in float32 with dropout 0, and the adapters' starts by method."""
+
+    name: str
+    parameters: int
+    model: Path
+    adapters: dict[str, Path]
+    examples: TokenisedExamples
+
+
+def default_model() -> str:
+    """The model that ships with codetune; a tiny random one where this checkout does not have it yet."""
+    return "codetune-base" if (SHIPPED["codetune-base"] / "config.json").exists() else TINY
+
+
+def make_base(name: str, methods: list[str], row_tokens: int, folder: Path) -> Base:
+    """Save model, tokenizer and adapter starts under the folder. Raises UserError for a model that cannot be had."""
+    if name in (GPT2_SHAPE, TINY):
+        _random_model(name, folder / "random")
+    loaded = load_model(str(folder / "random") if name in (GPT2_SHAPE, TINY) else name)
+    model = folder / "model"
+    loaded.model.save_pretrained(model)
+    loaded.tokenizer.inner.save_pretrained(model)
+    examples = _pairs(loaded, row_tokens)
+    adapters = {method: _adapter(model, method, examples, folder / method) for method in methods if method in ADAPTERS}
+    return Base(name, loaded.model.num_parameters(), model, adapters, examples)
+
+
+def take(examples: TokenisedExamples, count: int) -> tuple[list[list[int]], list[int]]:
+    """Token ids and prompt lengths of `count` examples in a fixed random order, from the start again after the last."""
+    order = list(range(len(examples)))
+    random.Random(0).shuffle(order)
+    chosen = [order[i % len(order)] for i in range(count)]
+    return [examples.example(i).tolist() for i in chosen], [int(examples.prompt_lengths[i]) for i in chosen]
+
+
+def _pairs(loaded: LoadedModel, row_tokens: int) -> TokenisedExamples:
+    """The training pairs of `basics` in codetune's own template."""
+    return tokenise_problems(load_source("basics"), make_template(STYLE), loaded.tokenizer, row_tokens, "completion")
+
+
+def _adapter(model: Path, method: str, examples: TokenisedExamples, folder: Path) -> Path:
+    """The method's start in PEFT's format; soft prompts from a real prompt's first tokens, as `codetune train` does."""
+    loaded = load_model(str(model))
+    family, prompt = loaded.family, examples.example(0)[: examples.prompt_lengths[0]].tolist()
+    attach(loaded.model, ADAPTERS[method], linear_layers(loaded.model), (family.kv_heads, family.head_dim), prompt, 0).save(folder)
+    return folder
+
+
+def _random_model(name: str, folder: Path) -> None:
+    """Random weights of a known shape, with a tokenizer trained on the pairs themselves: speed needs no sense."""
+    template = make_template(STYLE)
+    texts = [template.render(problem).text for problem in load_source("basics")]
+    save_tokenizer(train_tokenizer(Corpus(pairs=texts), 2048, 0), folder)
+    config = transformers.GPT2Config() if name == GPT2_SHAPE else _tiny_config()
+    no_dropout(config)
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+def _tiny_config() -> transformers.LlamaConfig:
+    return transformers.LlamaConfig(
+        vocab_size=2048, hidden_size=64, intermediate_size=176, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=1024,
+        tie_word_embeddings=True, bos_token_id=None, eos_token_id=0, pad_token_id=1,
+    )  # fmt: skip

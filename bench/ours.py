@@ -1,0 +1,68 @@
+"""One measurement of codetune: the job's steps through the real training loop (`codetune.train.loop`), packed exactly.
+
+    python -m bench.ours job.json        run by bench/training.py
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import torch
+
+from bench.job import Job, Measurement, StepClock, answer, measured
+from codetune.batches import Row
+from codetune.config import FullConfig, TrainConfig
+from codetune.data.pack import best_fit_decreasing
+from codetune.data.tokenise import join
+from codetune.methods import Adapted, attach, load_adapter
+from codetune.models.load import LoadedModel, load_model
+from codetune.runs import read_rows
+from codetune.train.finetune import halve_frozen_linears
+from codetune.train.loop import METRICS, Material, Run, train
+
+
+def measure(job: Job) -> Measurement:
+    """Train as the job says."""
+    torch.set_num_threads(job.threads)
+    loaded = load_model(job.model)
+    adapted = adapt(job, loaded)
+    config = TrainConfig(
+        train_tokens=job.tokens, max_seq_len=job.row_tokens, micro_batch_size=job.rows_per_pass, beta2=job.beta2,
+        max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision="bf16" if job.system.precision == "bf16" else "fp32",
+        validations=0, keep="last", checkpoint_every_s=1e9,
+    )  # fmt: skip
+    clock = StepClock()
+    run = Run(adapted, loaded.family, material(job), config, job.learning_rate, Path(job.scratch), lambda progress, steps: clock.step_ended())
+    progress = train(run)
+    losses = [row["loss"] for row in read_rows(run.folder / METRICS)]
+    versions = {name: importlib.metadata.version(name) for name in ("codetune", "torch", "transformers", "peft")}
+    return measured(clock, losses, progress.tokens, versions)
+
+
+def adapt(job: Job, loaded: LoadedModel) -> Adapted:
+    """The job's adapter on the model, with the frozen linear layers in bf16 where `codetune train` has them so."""
+    family = loaded.family
+    if job.adapter is None:
+        return attach(loaded.model, FullConfig(), [], (family.kv_heads, family.head_dim), [], 0)
+    adapted = load_adapter(loaded.model, Path(job.adapter), trainable=True)
+    if job.system.precision == "bf16":
+        halve_frozen_linears(adapted)
+    return adapted
+
+
+def material(job: Job) -> Material:
+    """Each step's examples packed among themselves, so that every step sees what the peer's step sees."""
+    rows: list[Row] = []
+    steps: list[list[int]] = []
+    for step in job.steps:
+        lengths = [len(job.ids[i]) for i in step]
+        packed = best_fit_decreasing(lengths, job.row_tokens)
+        steps.append(list(range(len(rows), len(rows) + len(packed))))
+        rows += [[(step[k], 0, lengths[k]) for k in row] for row in packed]
+    return Material(join(job.ids, job.prompt_lengths), rows, steps)
+
+
+if __name__ == "__main__":
+    print(answer(measure(Job.load(Path(sys.argv[1])))))

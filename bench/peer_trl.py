@@ -1,0 +1,79 @@
+"""One measurement of TRL's SFTTrainer with PEFT: the same token ids, labels, start and steps. Runs in the peers' environment.
+
+    bench/.venv-peers/bin/python -m bench.peer_trl job.json        run by bench/training.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import peft
+import torch
+import transformers
+import trl
+
+from bench.job import Job, Measurement, StepClock, answer, measured
+
+NO_LOSS = -100
+PACKAGES = ("trl", "peft", "transformers", "torch", "accelerate", "datasets")
+
+
+class Clock(transformers.TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
+    """Tells a StepClock when an optimiser step ended."""
+
+    def __init__(self, clock: StepClock) -> None:
+        self.clock = clock
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.clock.step_ended()
+
+
+def measure(job: Job) -> Measurement:
+    """Train as the job says; whatever TRL raises is the caller's to report."""
+    torch.set_num_threads(job.threads)
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    clock = StepClock()
+    trainer = trl.SFTTrainer(
+        model=start(job), args=config(job), train_dataset=dataset(job), callbacks=[Clock(clock)],
+        processing_class=transformers.AutoTokenizer.from_pretrained(job.model),
+    )  # fmt: skip
+    trainer.train()
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return measured(clock, [row["loss"] for row in logged], int(logged[-1]["num_tokens"]), versions)
+
+
+def start(job: Job) -> Any:
+    """The base model in float32, with the job's adapter where there is one."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
+    return model if job.adapter is None else peft.PeftModel.from_pretrained(model, job.adapter, is_trainable=True)
+
+
+def dataset(job: Job) -> Any:
+    """The pairs as a pre-tokenised data set: TRL leaves `input_ids` and `labels` as they are."""
+    labels = [[NO_LOSS] * max(1, prompt) + ids[max(1, prompt) :] for ids, prompt in zip(job.ids, job.prompt_lengths, strict=True)]
+    return datasets.Dataset.from_dict({"input_ids": job.ids, "labels": labels})
+
+
+def config(job: Job) -> Any:
+    """SFTConfig's defaults but for what makes the runs the same (steps, order, optimiser) and what the system names."""
+    system, accumulated = job.system, job.examples_per_step // job.examples_per_pass
+    return trl.SFTConfig(
+        output_dir=job.scratch, per_device_train_batch_size=job.examples_per_pass, gradient_accumulation_steps=accumulated,
+        max_steps=len(job.steps), train_sampling_strategy="sequential", learning_rate=job.learning_rate, lr_scheduler_type="constant",
+        adam_beta2=job.beta2, max_grad_norm=job.max_grad_norm, weight_decay=0.0, seed=0, use_cpu=True, bf16=system.precision == "bf16",
+        gradient_checkpointing=system.checkpointing, padding_free=system.padding_free, max_length=None if system.padding_free else 1024,
+        logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(sys.stderr):  # the answer alone goes to stdout
+        result = measure(Job.load(Path(sys.argv[1])))
+    print(answer(result))

@@ -1,0 +1,57 @@
+"""`codetune generate`: write samples for a benchmark's problems, to be scored by `codetune score`.
+
+    codetune generate --model codetune-base --adapter runs/train-lora --benchmark basics-known --out samples.jsonl
+    codetune generate --model codetune-base --benchmark humaneval --out samples.jsonl -n 20 --temperature 0.2 --top-p 0.95
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from codetune.cli import answering as flags
+from codetune.cli.answering import choose_template, decoding_of, load_benchmark, open_answerer, sample_rows, worked_examples, write_answers
+from codetune.errors import UserError
+from codetune.runs import write_rows
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def generate(
+    model: flags.ModelFlag,
+    benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file of your own problems.")],
+    out: Annotated[Path, typer.Option(help="The JSONL file to write. Finished batches are kept in OUT.partial until it is whole.")],
+    adapter: flags.AdapterFlag = None,
+    n: flags.SamplesFlag = 1,
+    temperature: flags.TemperatureFlag = 0.0,
+    top_p: flags.TopPFlag = 1.0,
+    max_new_tokens: flags.TokensFlag = 256,
+    batch_size: flags.BatchFlag = 32,
+    seed: flags.SeedFlag = 0,
+    prompt_style: flags.StyleFlag = None,
+    few_shot: flags.FewShotFlag = 0,
+    data: flags.DataFlag = None,
+    limit: flags.LimitFlag = None,
+    precision: flags.PrecisionFlag = "fp32",
+) -> None:
+    """Write samples for a benchmark's problems. Stopped in the middle, the same command goes on where it was."""
+    decoding = decoding_of(n, temperature, top_p, max_new_tokens, batch_size, seed)
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; give the path of a JSONL file, as in --out {out / 'samples.jsonl'}")
+    problems = load_benchmark(benchmark, data, limit)
+    examples = worked_examples(benchmark, few_shot, data)
+    narration = Console(stderr=True, highlight=False, markup=False)
+    answerer = open_answerer(model, adapter, precision)
+    template = choose_template(answerer, problems.problems, prompt_style, examples, narration)
+    answers, kept = write_answers(answerer, problems, template, decoding, out.with_name(out.name + ".partial"), narration)
+    write_rows(out, sample_rows(answers))
+    assert kept is not None
+    kept.done()
+    made = answers.generation
+    finish = ", ".join(f"{count} {why}" for why, count in sorted(made["finish"].items()))
+    narration.print(f"{made['tokens']:,} tokens in {made['seconds']:.1f} s ({made['tokens_per_s']:,.0f} per second); ended by: {finish}")
+    print(f"{len(answers.samples)} samples of {len(problems.problems)} problems: {out}")

@@ -1,0 +1,119 @@
+"""`codetune study`: run a recipe's whole grid, see how far it is, write its report.
+
+    codetune study run recipes/quickstart.yaml
+    codetune study status runs/quickstart
+    codetune study report runs/quickstart --json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from codetune.config import StudyRecipe, load_recipe, recipe_path
+from codetune.errors import UserError
+from codetune.study.cells import read_study
+from codetune.study.drive import CellProgress, run_study
+from codetune.study.report import Report, report_json, write_report
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+TINY = ("train.train_tokens=20000", "train.validations=1", "max_problems=20")
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A study recipe (YAML), or the name of a shipped one.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set seeds=3.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The study's folder. Default: runs/<name>.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A trial of minutes: few tokens, 20 problems; in a folder of its own.")] = False,
+    engine: Annotated[str, typer.Option(help="local; ray is not there yet.")] = "local",
+) -> None:
+    """Run all cells of a study that are not done yet, then write the report."""
+    if engine != "local":
+        raise UserError(f"--engine {engine}: only 'local' is there so far")
+    loaded = load_recipe(recipe_path(recipe), StudyRecipe, [*(overrides or []), *(TINY if tiny else ())])
+    if out is not None or tiny:
+        loaded = loaded.model_copy(update={"out": out or Path("runs") / f"{loaded.name}-tiny"})
+    conclude(run_with_progress(loaded))
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")]) -> None:
+    """Which cells are done, and how far the others are."""
+    study = read_study(folder)
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for cell in study.cells:
+        table.add_row("[green]done[/green]", escape(cell.row), escape(cell.data), f"seed {cell.seed}")
+    for cell_left in study.unfinished:
+        table.add_row("[yellow]open[/yellow]", escape(cell_left.label), escape(cell_left.state), "")
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all cells.")] = False,
+) -> None:
+    """Write report.html, report.md and plots/ anew from what is in the folder."""
+    if as_json:
+        print(json.dumps(report_json(folder)))
+    else:
+        conclude(write_report(folder))
+
+
+def run_with_progress(recipe: StudyRecipe) -> Report:
+    """The study, with a bar for its cells and one for the present stage on a terminal, plain lines elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        return run_study(recipe, _bars(progress) if console.is_terminal else _lines(console))
+
+
+def conclude(written: Report) -> None:
+    """The headline and where the report is, on stdout."""
+    console = Console(highlight=False, soft_wrap=True)
+    for headline in written.headlines:
+        console.print(escape(headline))
+    for unfinished in written.unfinished:
+        console.print(f"[yellow]not finished:[/yellow] {escape(unfinished.label)}: {escape(unfinished.state)}")
+    console.print(f"report: {written.html}", markup=False)
+
+
+def _bars(progress: Progress) -> Callable[[CellProgress], None]:
+    cells = progress.add_task("cells", total=None, note="")
+    stage = progress.add_task("", total=None, note="")
+    now = [""]
+
+    def report(state: CellProgress) -> None:
+        label = f"cell {state.number}/{state.cells}: {state.cell.row}"
+        progress.update(cells, description=label, completed=state.number - 1, total=state.cells)
+        if now[0] != (label := f"{state.number} {state.stage}"):
+            now[0] = label
+            progress.reset(stage)
+        progress.update(stage, description=state.stage, completed=state.done, total=state.total or None, note=state.note)
+
+    return report
+
+
+def _lines(console: Console) -> Callable[[CellProgress], None]:
+    """For a file or a pipe: a line as each stage starts and ends."""
+    told: set[tuple[int, str, bool]] = set()
+
+    def report(state: CellProgress) -> None:
+        ended = 0 < state.total == state.done
+        mark = (state.number, state.stage, ended)
+        if mark not in told:
+            told.add(mark)
+            how_far = f" {state.done}/{state.total}" if state.total else ""
+            cell = f"cell {state.number}/{state.cells} {state.cell.row}"
+            console.print(f"{cell}: {state.stage}{how_far} {state.note}", markup=False, soft_wrap=True)
+
+    return report

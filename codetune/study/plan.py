@@ -1,0 +1,125 @@
+"""The grid of a study: one cell for each model x data x row x seed, keyed by the hash of all that determines what is trained.
+
+Change a learning rate and only those cells are trained again. A finished cell whose benchmarks or decoding changed keeps its
+training and is only evaluated anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codetune.config import Config, DataConfig, DecodingConfig, MethodConfig, StudyRecipe, TrainRecipe, content_hash
+from codetune.data.benchmarks import Benchmark
+from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.files import sha256_of
+from codetune.data.sources import load_source
+from codetune.errors import UserError
+
+BASE, FEW_SHOT = "base", "base few-shot"
+RESULT = "result.json"
+SHIPPED_MODELS = Path(__file__).parent.parent / "assets"
+
+
+class CellConfig(Config):
+    """All that one cell needs to run by itself, in a process of its own; kept as `cell.json` in its folder."""
+
+    key: str
+    folder: Path
+    model: str
+    method: str
+    row: str
+    data: DataConfig
+    data_label: str
+    seed: int
+    train: TrainRecipe | None
+    few_shot: int = 0
+    decoding: DecodingConfig
+    benchmarks: tuple[str, ...]
+    max_problems: int | None = None
+    base_folder: Path | None = None  # the base model's cell, whose scores the quality gates compare with
+    hashes: dict[str, Any]  # of model, data and benchmarks
+
+    @property
+    def evaluation_hash(self) -> str:
+        """Of what determines the scores, beyond what was trained."""
+        return content_hash([self.decoding.model_dump(mode="json"), self.benchmarks, self.max_problems, self.hashes["benchmarks"]])
+
+
+def plan_cells(recipe: StudyRecipe) -> list[CellConfig]:
+    """All cells, each model's base rows first. Raises UserError for data or benchmarks that are not there."""
+    benchmarks = {name: load_benchmark(name).sha256 for name in recipe.benchmarks}
+    cells: list[CellConfig] = []
+    for model in recipe.models:
+        for data in recipe.data:
+            cells += _block(recipe, model, data, {"model": model_hash(model), "data": data_hash(data), "benchmarks": benchmarks})
+    return cells
+
+
+def _block(recipe: StudyRecipe, model: str, data: DataConfig, hashes: dict[str, Any]) -> list[CellConfig]:
+    """The rows of one model on one data set."""
+    base = _cell(recipe, model, data, hashes, None, 0, 0)
+    cells = [base]
+    if recipe.few_shot:
+        cells.append(_cell(recipe, model, data, hashes, None, 0, recipe.few_shot))
+    cells += [_cell(recipe, model, data, hashes, method, seed, 0) for method in recipe.methods for seed in recipe.seeds]
+    return [base, *(cell.model_copy(update={"base_folder": base.folder}) for cell in cells[1:])]
+
+
+def _cell(
+    recipe: StudyRecipe, model: str, data: DataConfig, hashes: dict[str, Any], method: MethodConfig | None, seed: int, few_shot: int
+) -> CellConfig:
+    row = (FEW_SHOT if few_shot else BASE) if method is None else method.label or method.name
+    train = None if method is None else TrainRecipe(name=row, model=model, data=data, method=method, train=recipe.train, seed=seed)
+    determined = [
+        importlib.metadata.version("codetune"), hashes["model"], hashes["data"], data.model_dump(mode="json", exclude={"path"}),
+        None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude={"checkpoint_every_s"})],
+        seed, few_shot,
+    ]  # fmt: skip
+    key = content_hash(determined)
+    label = data.source if data.path is None and "/" not in data.source else Path(data.source).stem
+    folder = recipe.folder / "cells" / f"{re.sub(r'[^A-Za-z0-9_.]+', '-', row)}-{key}"
+    return CellConfig(
+        key=key, folder=folder, model=model, method=BASE if method is None else method.name, row=row, data=data, data_label=label,
+        seed=seed, train=train, few_shot=few_shot, decoding=recipe.decoding, benchmarks=recipe.benchmarks,
+        max_problems=recipe.max_problems, hashes=hashes,
+    )  # fmt: skip
+
+
+def limited(benchmark: Benchmark, max_problems: int | None) -> tuple[Any, ...]:
+    """The problems that a study asks of a benchmark."""
+    return benchmark.problems[:max_problems]
+
+
+def model_hash(model: str) -> str:
+    """A hash of a local model's files (sizes, and the first and last megabyte of each); a hub id stands for itself."""
+    folder = SHIPPED_MODELS / model if (SHIPPED_MODELS / model).is_dir() else Path(model)
+    if not folder.is_dir():
+        return f"hub:{model}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}{path.stat().st_size}".encode() + file.read(1 << 20))
+            file.seek(max(0, path.stat().st_size - (1 << 20)))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def data_hash(data: DataConfig) -> str:
+    """A hash of the training problems' texts. Raises UserError where the data is not there."""
+    if data.source == "corpus":
+        raise UserError("a study tunes on problems, not on the raw corpus: give data.source as basics, conala, mbpp or a file")
+    if data.path is None and Path(data.source).is_file():
+        return sha256_of(Path(data.source))[:16]
+    problems = load_source(data.source, data.split, data.path)
+    return content_hash([(p.instruction, p.input, p.prompt, p.reference) for p in problems])
+
+
+def unfinished(cells: Sequence[CellConfig], results: Sequence[dict[str, Any] | None]) -> list[CellConfig]:
+    """Cells without a result, or with one of another evaluation."""
+    pairs = zip(cells, results, strict=True)
+    return [cell for cell, result in pairs if not result or result.get("evaluation_hash") != cell.evaluation_hash]

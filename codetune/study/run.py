@@ -1,0 +1,238 @@
+"""One cell of a study, in a process of its own: train, reload, generate, score, gate, and write `result.json` last.
+
+    python -m codetune.study.run runs/<study>/cells/<key>/cell.json
+
+A process per cell, because a process' peak memory never falls again. Progress goes to stdout as JSON lines; a mistake of the
+user's is the line {"error": ...} and exit code 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from codetune.config import DecodingConfig
+from codetune.data.benchmarks import Benchmark
+from codetune.data.benchmarks import load as load_benchmark
+from codetune.errors import UserError
+from codetune.evaluate import Answers, Scores, answer, score_samples
+from codetune.generate.engine import OwnEngine
+from codetune.generate.request import Request
+from codetune.methods import Adapted
+from codetune.models.load import LoadedModel, load_model
+from codetune.prompts.template import Template
+from codetune.records import Json, Problem, to_json
+from codetune.runs import read_json, write_json, write_rows
+from codetune.sandbox import Sandbox
+from codetune.study.gates import (
+    Gate,
+    GenerationMeasurements,
+    QualityMeasurements,
+    TrainingMeasurements,
+    generation_gates,
+    quality_gates,
+    training_gates,
+)
+from codetune.study.plan import RESULT, CellConfig, limited
+from codetune.train.checks import difference, probe_batch, probe_logits
+from codetune.train.finetune import finetune, peak_memory_bytes, prepare, reload, template_for, training_problems
+from codetune.train.resume import Progress
+
+INVARIANCE_PROMPTS = 8
+INVARIANCE_TOKENS = 32
+
+
+def run_cell(cell: CellConfig) -> None:
+    """Everything that one row of a table stands on. What is finished already (training, answers) is not done again."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    summary = finetune(cell.train, cell.folder, _training_report()) if cell.train else None
+    if cell.train:
+        loaded, adapted = reload(cell.train, cell.folder)
+    else:
+        loaded = load_model(cell.model, device=device)
+        adapted = Adapted(loaded.model, "base")
+    template = _template(cell, loaded)
+    engine = OwnEngine(loaded, adapted)
+    base = read_json(cell.base_folder / RESULT) if cell.base_folder else None
+    results: dict[str, Json] = {}
+    gates = _training_gates(cell, summary, loaded, adapted)
+    with Sandbox() as sandbox:
+        for name in cell.benchmarks:
+            benchmark = load_benchmark(name)
+            benchmark = dataclasses.replace(benchmark, problems=limited(benchmark, cell.max_problems))
+            answers, scores = _evaluate(cell, engine, benchmark, template, sandbox)
+            results[name] = scores.summary() | {"generation": answers.generation}
+            gates += quality_gates(_quality(benchmark, answers, scores, base))
+    gates += generation_gates(_invariance(cell, engine, template))
+    write_json(cell.folder / RESULT, _result(cell, summary, results, gates))
+
+
+def _template(cell: CellConfig, loaded: LoadedModel) -> Template:
+    """The data's prompt style; for the few-shot row with the first training problems as worked examples."""
+    template = template_for(cell.data, loaded)
+    return dataclasses.replace(template, examples=tuple(training_problems(cell.data)[0][: cell.few_shot]))
+
+
+def _evaluate(
+    cell: CellConfig, engine: OwnEngine, benchmark: Benchmark, template: Template, sandbox: Sandbox
+) -> tuple[Answers, Scores]:
+    """Answers and scores of one benchmark, kept as rows beside the result."""
+    answers = answer(engine, benchmark, template, cell.decoding, lambda done, total: _say("answering " + benchmark.name, done, total))
+    write_rows(cell.folder / f"samples-{benchmark.name}.jsonl", map(_sample_row, answers.samples))
+    done = [0]
+
+    def scored(count: int) -> None:
+        done[0] += count
+        _say("running " + benchmark.name, done[0], len(answers.samples))
+
+    scores = score_samples(benchmark, answers.samples, sandbox, on_result=scored)
+    write_rows(cell.folder / f"scores-{benchmark.name}.jsonl", map(to_json, scores.samples))
+    return answers, scores
+
+
+def _sample_row(sample: Any) -> Json:
+    return {key: value for key, value in to_json(sample).items() if value not in (None, "")}
+
+
+def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel, adapted: Adapted) -> list[Gate]:
+    """What training measured of itself, whether merging changes anything, and whether the test leaked into the training."""
+    if summary is None or cell.train is None:
+        return []
+    checks = dict(summary["checks"])
+    if adapted.method == "lora":
+        checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
+    trained = {_identity(problem) for problem in training_problems(cell.data)[0]}
+    tested = [problem for name in cell.benchmarks for problem in limited(load_benchmark(name), cell.max_problems)]
+    checks["overlapping_problems"] = sum(_identity(problem) in trained for problem in tested)
+    return training_gates(TrainingMeasurements(**checks))
+
+
+def _identity(problem: Problem) -> str:
+    """What makes a test problem the same as a training one: what is asked and what is answered, white space aside."""
+    return " ".join(f"{problem.instruction}\n{problem.prompt}\n{problem.reference}".split())
+
+
+def _merge_difference(cell: CellConfig, loaded: LoadedModel, adapted: Adapted) -> float:
+    """Relative difference of logits between adapter and merged weights, on a fresh copy: the one that answers stays unmerged."""
+    assert cell.train is not None
+    probe = probe_batch(prepare(cell.train, loaded).examples)
+    before = probe_logits(adapted, loaded.family, probe)
+    again, copy = reload(cell.train, cell.folder)
+    copy.peft.merge_adapter()
+    return difference(probe_logits(copy, again.family, probe), before)
+
+
+def _invariance(cell: CellConfig, engine: OwnEngine, template: Template) -> GenerationMeasurements:
+    """Greedy answers to a few prompts, each alone and all in one batch."""
+    problems = limited(load_benchmark(cell.benchmarks[0]), cell.max_problems)[:INVARIANCE_PROMPTS]
+    requests = [Request(p.task_id, template.prompt(p), 1, template.stop_sequences(p), template.render(p).has_special) for p in problems]
+    alone = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=1))
+    together = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=INVARIANCE_PROMPTS))
+    return GenerationMeasurements(len(requests), sum(one.text != other.text for one, other in zip(alone, together, strict=True)))
+
+
+def _quality(benchmark: Benchmark, answers: Answers, scores: Scores, base: Json | None) -> QualityMeasurements:
+    written = [sample.solution if sample.solution is not None else sample.completion or "" for sample in answers.samples]
+    references = {problem.task_id: problem.reference for problem in benchmark.problems}
+    expected = sum(len(references[sample.task_id]) for sample in answers.samples)
+    return QualityMeasurements(
+        benchmark.name,
+        eos_share=answers.generation["finish"].get("eos", 0) / len(written),
+        empty_share=sum(not text.strip() for text in written) / len(written),
+        length_ratio=sum(map(len, written)) / expected if expected else None,
+        syntax_valid=scores.metrics.get("syntax_valid"),
+        bleu=scores.metrics.get("bleu"),
+        codebleu=scores.metrics.get("codebleu"),
+        score=_headline(scores.summary()),
+        base_score=_headline(base["benchmarks"].get(benchmark.name)) if base else None,
+    )
+
+
+def _headline(summary: Json | None) -> float | None:
+    """pass@1, or BLEU where nothing is executed."""
+    if summary is None:
+        return None
+    found: float | None = summary["pass_at_k"].get("1", summary["metrics"].get("bleu"))
+    return found
+
+
+def _result(cell: CellConfig, summary: Json | None, results: dict[str, Json], gates: list[Gate]) -> Json:
+    names = ("codetune", "torch", "transformers", "peft", "tokenizers", "tree-sitter", "tree-sitter-python")
+    return {
+        "cell": {"model": cell.model, "method": cell.method, "row": cell.row, "data": cell.data_label, "seed": cell.seed},
+        "evaluation_hash": cell.evaluation_hash,
+        "train": summary,
+        "benchmarks": results,
+        "gates": [to_json(gate) for gate in gates],
+        "peak_memory_bytes": peak_memory_bytes(),
+        "provenance": {
+            "config_hash": cell.key, "data_hash": cell.hashes["data"], "model_hash": cell.hashes["model"],
+            "benchmark_hashes": cell.hashes["benchmarks"], "seed": cell.seed, "versions": {name: version(name) for name in names},
+            "hardware": _hardware(),
+        },
+    }  # fmt: skip
+
+
+def _hardware() -> Json:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    memory = f"{psutil.virtual_memory().total / 1e9:.0f} GB"
+    return {"cpu": _cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "memory": memory, "gpu": gpu}
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _training_report() -> Any:
+    last = [0.0]
+
+    def report(progress: Progress, steps: int) -> None:
+        if time.monotonic() - last[0] > 0.5 or progress.step == steps:
+            last[0] = time.monotonic()
+            rate = progress.tokens / progress.seconds if progress.seconds else 0.0
+            _say("training", progress.step, steps, f"loss {progress.last_loss:.3f}, {rate:,.0f} tokens/s")
+
+    return report
+
+
+def _say(stage: str, done: int, total: int, note: str = "") -> None:
+    print(json.dumps({"stage": stage, "done": done, "total": total, "note": note}), flush=True)
+
+
+def _die_with_parent() -> None:
+    """A killed study must not leave a cell behind that holds its folder (Linux: PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def main() -> int:
+    _die_with_parent()
+    try:
+        run_cell(CellConfig.model_validate(read_json(Path(sys.argv[1]))))
+    except UserError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Text to token ids: prompts are prefixes, EOS ends every example, the cache changes nothing, real vocabularies round-trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codetune.data import conala, humaneval
+from codetune.data.tokenise import TokenisedExamples, encode_pair, encode_prompt, join, load_examples, save_examples, tokenise_problems
+from codetune.errors import UserError
+from codetune.models.load import TextTokenizer
+from codetune.prompts.template import STYLES, make_template
+from codetune.records import Problem
+from tests.real_tokenizers import gpt2, llama2
+
+PROBLEMS = [Problem("a", instruction="Add.", reference="a + b"), Problem("b", instruction="Long wish " * 9, reference="ok")]
+TEMPLATE = make_template("docstring")
+TOKENIZERS = [gpt2, llama2]
+
+
+class Letters:
+    """One token per character; 1 is BOS and 0 EOS."""
+
+    name_hash, eos_id = "letters", 0
+
+    def __init__(self, bos_id: int | None = None) -> None:
+        self.bos_id = bos_id
+
+    def encode(self, text: str, with_bos: bool) -> list[int]:
+        start = [self.bos_id] if with_bos and self.bos_id is not None else []
+        return start + self.encode_continuation(text)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        return [2 + ord(letter) for letter in text]
+
+
+class Refusing(Letters):
+    """Looks like `Letters` and cannot encode: what it yields came from the cache."""
+
+    def encode_continuation(self, text: str) -> list[int]:
+        raise AssertionError("not cached")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CODETUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def tokenised(tokenizer: Letters, max_length: int = 1000) -> TokenisedExamples:
+    return tokenise_problems(PROBLEMS, TEMPLATE, tokenizer, max_length, "completion")
+
+
+def assert_same(got: TokenisedExamples, wanted: TokenisedExamples) -> None:
+    for name in ("ids", "offsets", "prompt_lengths", "dropped_long"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
+        assert np.asarray(getattr(got, name)).dtype == np.asarray(getattr(wanted, name)).dtype
+
+
+def test_every_example_is_prompt_completion_eos() -> None:
+    made = tokenised(Letters(bos_id=1))
+    for index, problem in enumerate(PROBLEMS):
+        text = "".join(chr(token - 2) for token in made.example(index)[1:-1])
+        assert text == TEMPLATE.render(problem).text
+        assert (made.example(index)[0], made.example(index)[-1]) == (1, 0)
+
+
+def test_loss_on_completion_counts_the_completion_and_eos() -> None:
+    made = tokenised(Letters())
+    assert made.targets(0).sum() == len("a + b") + 1
+    assert made.targets(0)[-6:].all()
+    assert made.supervised_tokens == len("a + b") + 1 + len("ok") + 1
+
+
+def test_loss_on_all_spares_only_the_first_token() -> None:
+    """Nothing comes before it, so nothing can predict it."""
+    made = tokenise_problems(PROBLEMS, TEMPLATE, Letters(), 1000, "all")
+    for index in range(2):
+        assert made.targets(index).tolist() == [False] + [True] * (len(made.example(index)) - 1)
+    assert made.supervised_tokens == len(made.ids) - 2
+
+
+def test_an_empty_prompt_spares_the_first_token_too() -> None:
+    made = join([[5, 6, 7]], [0])
+    assert made.targets(0).tolist() == [False, True, True]
+    assert made.supervised_tokens == 2
+
+
+def test_too_long_is_counted_and_never_cut() -> None:
+    short = len(TEMPLATE.render(PROBLEMS[0]).text) + 1
+    made = tokenised(Letters(), max_length=short)
+    assert (len(made), made.dropped_long, len(made.ids)) == (1, 1, short)
+    with pytest.raises(UserError, match=f"none of 2 examples fits max_seq_len={short - 1} tokens"):
+        tokenised(Letters(), max_length=short - 1)
+
+
+def test_a_cache_hit_equals_a_miss() -> None:
+    assert_same(tokenised(Refusing()) if (made := tokenised(Letters())) else made, made)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: tokenised(Refusing(bos_id=1)),
+        lambda: tokenised(Refusing(), max_length=999),
+        lambda: tokenise_problems(PROBLEMS[:1], TEMPLATE, Refusing(), 1000, "completion"),
+        lambda: tokenise_problems(PROBLEMS, make_template("alpaca"), Refusing(), 1000, "completion"),
+        lambda: tokenise_problems(PROBLEMS, TEMPLATE, Refusing(), 1000, "all"),
+    ],
+    ids=["bos", "length", "problems", "style", "loss"],
+)
+def test_whatever_changes_the_tokens_misses_the_cache(other: Callable[[], TokenisedExamples]) -> None:
+    tokenised(Letters())
+    with pytest.raises(AssertionError, match="not cached"):
+        other()
+
+
+def test_a_damaged_cache_is_ignored(cache: Path) -> None:
+    """Every byte of the file flipped in turn, and the file cut short: tokens are made anew or were not touched."""
+    made = tokenised(Letters())
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    damaged = [whole[:length] for length in range(0, len(whole), 97)]
+    damaged += [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(0, len(whole), 5)]
+    for content in damaged:
+        path.write_bytes(content)
+        assert_same(tokenised(Letters()), made)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CODETUNE_CACHE", str(tmp_path / "file"))
+    assert len(tokenised(Letters())) == 2
+
+
+def test_saved_examples_come_back(tmp_path: Path) -> None:
+    made = join([[3, 4], [5]], [1, 0], dropped_long=7)
+    save_examples(tmp_path / "new" / "train.npz", made)
+    assert_same(load_examples(tmp_path / "new" / "train.npz"), made)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.npz"]
+
+
+@pytest.mark.parametrize("load", TOKENIZERS)
+def test_published_ids(load: Callable[[Path], TextTokenizer], data_folder: Path) -> None:
+    wanted = {gpt2: [15496, 995], llama2: [1, 15043, 3186]}[load]
+    assert load(data_folder).encode("Hello world", with_bos=True) == wanted
+
+
+@pytest.mark.parametrize("style", [style for style in STYLES if style != "chat"])
+@pytest.mark.parametrize("load", TOKENIZERS)
+def test_prompt_ids_are_a_prefix_of_the_training_ids(load: Callable[[Path], TextTokenizer], style: str, data_folder: Path) -> None:
+    """And the completion's ids, decoded after the prompt's, are the completion to the letter."""
+    tokenizer, template = load(data_folder), make_template(style)
+    problems = (*conala.load_train(data_folder / conala.TRAIN_FILE)[:200], *humaneval.load(data_folder / humaneval.FILE))
+    for problem in problems:
+        rendered = template.render(problem)
+        prompt, completion = encode_pair(rendered, tokenizer)
+        assert prompt == encode_prompt(template.prompt(problem), tokenizer)
+        assert completion[-1] == tokenizer.eos_id
+        assert tokenizer.decode_after(prompt, completion[:-1]) == rendered.completion
+
+
+@pytest.mark.parametrize("load", TOKENIZERS)
+def test_humaneval_round_trips(load: Callable[[Path], TextTokenizer], data_folder: Path) -> None:
+    """All 164 programs come back from ids, as a whole and token by token as they are generated: no space is lost or invented."""
+    tokenizer = load(data_folder)
+    for problem in humaneval.load(data_folder / humaneval.FILE):
+        prompt = tokenizer.encode(problem.prompt, with_bos=True)
+        ids = tokenizer.encode_continuation(problem.reference)
+        assert tokenizer.decode_after(prompt, ids) == problem.reference
+        for length in (1, 2, 5):
+            text = tokenizer.decode_after(prompt, ids[:length])
+            assert problem.reference.startswith(text.rstrip("\ufffd"))
+            assert text
+
+
+@pytest.mark.parametrize("load", TOKENIZERS)
+@pytest.mark.parametrize("text", [" x", "x", "    return 1", "\n\ny", "é🙂", "\t"])
+def test_continuations_keep_their_first_characters(load: Callable[[Path], TextTokenizer], text: str, data_folder: Path) -> None:
+    tokenizer = load(data_folder)
+    for prompt in ("def f():\n", "x =", "a"):
+        assert tokenizer.decode_after(tokenizer.encode(prompt, with_bos=True), tokenizer.encode_continuation(text)) == text

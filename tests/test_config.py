@@ -1,0 +1,149 @@
+"""Recipes: what is shipped loads, and every mistake is one line that names what is valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from codetune.config import LoraConfig, StudyRecipe, TrainRecipe, content_hash, load_recipe
+from codetune.errors import UserError
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+TRAIN = "name: a\nmodel: gpt2\ndata: {source: basics}\n"
+STUDY = "name: a\nmodels: gpt2\ndata: {source: basics}\nbenchmarks: basics-known\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaint(folder: Path, text: str, *overrides: str) -> str:
+    """The message about a faulty recipe, which is always one line that names the file or the override."""
+    kind = StudyRecipe if "models:" in text else TrainRecipe
+    with pytest.raises(UserError) as caught:
+        load_recipe(written(folder, text), kind, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "recipe.yaml" in message or "--set" in message
+    return message
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    tree = yaml.safe_load(path.read_text())
+    recipe = load_recipe(path, StudyRecipe if "models" in tree else TrainRecipe)
+    assert recipe.name == tree["name"]
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, TRAIN), TrainRecipe)
+    assert (recipe.method.name, recipe.seed, recipe.train.packing) == ("full", 0, "exact")
+
+
+def test_short_forms(tmp_path: Path) -> None:
+    """One of a list needs no brackets, a method's name stands for its defaults, and `seeds: 3` counts from 0."""
+    recipe = load_recipe(written(tmp_path, STUDY + "methods: lora\nseeds: 3\n"), StudyRecipe)
+    assert recipe.models == ("gpt2",)
+    assert recipe.methods == (LoraConfig(),)
+    assert recipe.seeds == (0, 1, 2)
+    assert load_recipe(written(tmp_path, STUDY + "seeds: [5, 7]\n"), StudyRecipe).seeds == (5, 7)
+    assert recipe.folder == Path("runs/a")
+
+
+def test_recipe_survives_json(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, STUDY + "methods: [full, lora]\n"), StudyRecipe)
+    again = StudyRecipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+    assert content_hash(again.model_dump(mode="json")) == content_hash(recipe.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (TRAIN + "modle: gpt2\n", "unknown key 'modle' (did you mean 'model'?"),
+        (TRAIN + "train: {batch_token: 3}\n", "unknown key 'train.batch_token' (did you mean 'batch_tokens'?"),
+        (TRAIN + "method: {name: lora, lora_rnk: 3}\n", "unknown key 'method.lora_rnk' (did you mean 'lora_rank'?"),
+        (STUDY + "methods: [full, {name: lora, rank: 3}]\n", "unknown key 'methods.1.rank' (did you mean 'lora_rank'?"),
+        (STUDY + "decoding: {top_k: 3}\n", "unknown key 'decoding.top_k' (did you mean 'top_p'?"),
+        (STUDY + "methods: [lorra]\n", "methods.0: no method 'lorra' (did you mean 'lora'? valid: full, lora, prefix_tuning, prompt_tuning)"),
+        (TRAIN + "method: {lora_rank: 3}\n", "method: no method '' (valid: full, lora, prefix_tuning, prompt_tuning)"),
+        (TRAIN + "train: {packing: exakt}\n", "train.packing: no 'exakt' (did you mean 'exact'?"),
+        (TRAIN + "train: {train_tokens: 0}\n", "train.train_tokens: must be greater than 0, given 0"),
+        (TRAIN + "train: {train_tokens: many}\n", "train.train_tokens: must be a valid integer"),
+        (TRAIN + "train: 7\n", "train: must be a section of keys, given 7"),
+        (TRAIN + "method: 7\n", "method: must be a section of keys, given 7"),
+        (STUDY + "seeds: 0\n", "seeds: "),
+        ("name: a\ndata: {source: basics}\n", "missing key 'model'"),
+        ("- a\n- b\n", "holds a list; a recipe is a mapping"),
+        ("", "holds a NoneType; a recipe is a mapping"),
+        ("name: [a\n", "is not valid YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, wanted: str) -> None:
+    assert wanted in complaint(tmp_path, text)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    message = complaint(tmp_path, "nmae: a\nmodel: gpt2\ndata: {source: basics, splitt: x}\ntrain: {beta2: 2}\n")
+    for fault in ("missing key 'name'", "unknown key 'nmae'", "unknown key 'data.splitt' (did you mean 'split'?", "train.beta2: must be less than 1"):
+        assert fault in message
+
+
+def test_a_method_takes_only_its_own_keys(tmp_path: Path) -> None:
+    message = complaint(tmp_path, TRAIN + "method: {name: prompt_tuning, lora_rank: 3}\n")
+    assert "unknown key 'method.lora_rank'" in message
+    assert "num_virtual_tokens" in message
+
+
+def test_overrides(tmp_path: Path) -> None:
+    """Values are read as YAML, sections that the file leaves out are made, and items of lists are reached by number."""
+    path = written(tmp_path, TRAIN + "method: {name: lora}\n")
+    recipe = load_recipe(path, TrainRecipe, ["train.batch_tokens=64", "method.learning_rate=1e-3", "data.source=conala", "out=null"])
+    assert (recipe.train.batch_tokens, recipe.method.learning_rate, recipe.data.source, recipe.out) == (64, 1e-3, "conala", None)
+    study = written(tmp_path, STUDY.replace("{source: basics}", "[{source: basics}]") + "methods: [full]\n")
+    got = load_recipe(study, StudyRecipe, ["data.0.source=mbpp", "seeds=[4]", "methods=[{name: lora, lora_rank: 3}]"])
+    assert (got.data[0].source, got.seeds, got.methods) == ("mbpp", (4,), (LoraConfig(lora_rank=3),))
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("seed", "give it as key=value"),
+        ("=3", "give it as key=value"),
+        ("sede=3", "unknown key 'sede' (did you mean 'seed'?"),
+        ("train.micro_batch=3", "did you mean 'micro_batch_size'?"),
+        ("name.first=3", "there is no section to set 'first' in"),
+        ("name.first.letter=3", "'first' is not a section"),
+        ("data.source=[a", "is not valid YAML"),
+    ],
+)
+def test_faulty_overrides(tmp_path: Path, override: str, wanted: str) -> None:
+    assert wanted in complaint(tmp_path, TRAIN, override)
+
+
+def test_a_missing_file_names_the_shipped_recipes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no recipe at .*nothing\.yaml: .*base-model\.yaml"):
+        load_recipe(tmp_path / "nothing.yaml", TrainRecipe)
+
+
+def test_a_folder_and_binary_are_not_recipes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read"):
+        load_recipe(tmp_path, TrainRecipe)
+    (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read"):
+        load_recipe(tmp_path / "recipe.yaml", TrainRecipe)
+
+
+def test_recipes_do_not_change_after_loading(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, TRAIN), TrainRecipe)
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 1
+
+
+def test_content_hash_is_of_the_content() -> None:
+    assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
+    assert content_hash({"a": 1}) != content_hash({"a": 2})
