@@ -7,11 +7,16 @@ STAMP := .venv/.installed
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest -n 2
 
-.PHONY: quickstart check test test-slow bench clean
+.PHONY: quickstart base-model check test test-slow bench clean
 .DEFAULT_GOAL := test
 
 quickstart: $(STAMP)
 	$(BIN)/codetune quickstart
+
+base-model: $(STAMP)
+	$(BIN)/codetune data prepare recipes/base-model.yaml
+	$(BIN)/codetune train recipes/base-model.yaml
+	$(BIN)/python -m codetune.train.ship runs/base-model
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ FOLDER = HERE / ".venv-peers"
 STAMP = FOLDER / "installed.sha256"
 
 
-def peers_python(say: Callable[[str], None]) -> Path:
+def peers_python() -> Path:
     """The peers' interpreter; made on first use and again whenever the pins change. Raises UserError if that fails.
 
     TORCH_INDEX names an index for torch, as in the Makefile (the CPU build is much smaller).
@@ -38,6 +37,11 @@ def peers_python(say: Callable[[str], None]) -> Path:
     return python
 
 
+def say(line: str) -> None:
+    """Narration, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores and system of this machine."""
     return {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(terse=True)}
@@ -48,7 +52,7 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
-def one_thread(threads: int) -> dict[str, str]:
+def limited(threads: int) -> dict[str, str]:
     """The environment of a measuring process: so many threads, no GPU, no network."""
     count = str(threads)
     limits = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false"}

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class System:
 
     name: str
     peer: bool
-    precision: str = "fp32"  # or bf16: products in bf16, weights in fp32
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: products in bf16, weights in fp32
     checkpointing: bool = False  # activations computed again in the backward pass
     padding_free: bool = False  # TRL's flattened batches: right for full and LoRA, not for soft prompts
     about: str = ""
@@ -35,6 +35,7 @@ class Job:
     method: str
     model: str  # folder of the base model in float32, dropout 0
     adapter: str | None  # folder of the adapter's start in PEFT's format; None for full fine-tuning
+    start_ids: list[int]  # what codetune makes the same start from
     ids: list[list[int]]  # the examples in order; each optimiser step takes the next `examples_per_step`
     prompt_lengths: list[int]  # so many first tokens of each example carry no loss
     examples_per_step: int

@@ -9,19 +9,20 @@ from pathlib import Path
 import torch
 import transformers
 
-from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig
+from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig
 from codetune.data.corpus import Corpus
 from codetune.data.prepare import save_tokenizer, train_tokenizer
 from codetune.data.sources import load_source
 from codetune.data.tokenise import TokenisedExamples, tokenise_problems
-from codetune.methods import attach
+from codetune.methods import Adapted, attach
 from codetune.models.families import linear_layers
 from codetune.models.load import SHIPPED, LoadedModel, load_model, no_dropout
 from codetune.prompts.template import make_template
 
 GPT2_SHAPE, TINY = "gpt2-shape", "tiny"
 STYLE = "instruction"
-ADAPTERS: dict[str, MethodConfig] = {
+METHODS: dict[str, MethodConfig] = {
+    "full": FullConfig(),
     "lora": LoraConfig(lora_rank=8, lora_alpha=16),
     "prefix_tuning": PrefixTuningConfig(num_virtual_tokens=20),
     "prompt_tuning": PromptTuningConfig(num_virtual_tokens=20),
@@ -37,6 +38,7 @@ class Base:
     model: Path
     adapters: dict[str, Path]
     examples: TokenisedExamples
+    start_ids: list[int]  # what soft prompts start from
 
 
 def default_model() -> str:
@@ -46,6 +48,7 @@ def default_model() -> str:
 
 def make_base(name: str, methods: list[str], row_tokens: int, folder: Path) -> Base:
     """Save model, tokenizer and adapter starts under the folder. Raises UserError for a model that cannot be had."""
+    transformers.utils.logging.disable_progress_bar()
     if name in (GPT2_SHAPE, TINY):
         _random_model(name, folder / "random")
     loaded = load_model(str(folder / "random") if name in (GPT2_SHAPE, TINY) else name)
@@ -53,29 +56,38 @@ def make_base(name: str, methods: list[str], row_tokens: int, folder: Path) -> B
     loaded.model.save_pretrained(model)
     loaded.tokenizer.inner.save_pretrained(model)
     examples = _pairs(loaded, row_tokens)
-    adapters = {method: _adapter(model, method, examples, folder / method) for method in methods if method in ADAPTERS}
-    return Base(name, loaded.model.num_parameters(), model, adapters, examples)
+    start_ids = examples.example(0)[: examples.prompt_lengths[0]].tolist()
+    adapters = {method: folder / method for method in methods if method != "full"}
+    for method, start in adapters.items():
+        attach_method(load_model(str(model)), method, start_ids).save(start)
+    return Base(name, loaded.model.num_parameters(), model, adapters, examples, start_ids)
 
 
-def take(examples: TokenisedExamples, count: int) -> tuple[list[list[int]], list[int]]:
-    """Token ids and prompt lengths of `count` examples in a fixed random order, from the start again after the last."""
+def attach_method(loaded: LoadedModel, method: str, start_ids: list[int]) -> Adapted:
+    """A method of the benchmark on a model, with the same start each time: soft prompts from a text, LoRA from seed 0."""
+    family = loaded.family
+    return attach(loaded.model, METHODS[method], linear_layers(loaded.model), (family.kv_heads, family.head_dim), start_ids, 0)
+
+
+def take(examples: TokenisedExamples, timed_tokens: int, examples_per_step: int) -> tuple[list[list[int]], list[int]]:
+    """Token ids and prompt lengths for one step of warm-up and whole steps of at least `timed_tokens` text tokens after it.
+
+    In a fixed random order, from the start again after the last example.
+    """
     order = list(range(len(examples)))
     random.Random(0).shuffle(order)
-    chosen = [order[i % len(order)] for i in range(count)]
+    chosen: list[int] = []
+    left = timed_tokens
+    while left > 0:
+        step = [order[(len(chosen) + i) % len(order)] for i in range(examples_per_step)]
+        left -= int(examples.lengths[step].sum()) if chosen else 0
+        chosen += step
     return [examples.example(i).tolist() for i in chosen], [int(examples.prompt_lengths[i]) for i in chosen]
 
 
 def _pairs(loaded: LoadedModel, row_tokens: int) -> TokenisedExamples:
     """The training pairs of `basics` in codetune's own template."""
     return tokenise_problems(load_source("basics"), make_template(STYLE), loaded.tokenizer, row_tokens, "completion")
-
-
-def _adapter(model: Path, method: str, examples: TokenisedExamples, folder: Path) -> Path:
-    """The method's start in PEFT's format; soft prompts from a real prompt's first tokens, as `codetune train` does."""
-    loaded = load_model(str(model))
-    family, prompt = loaded.family, examples.example(0)[: examples.prompt_lengths[0]].tolist()
-    attach(loaded.model, ADAPTERS[method], linear_layers(loaded.model), (family.kv_heads, family.head_dim), prompt, 0).save(folder)
-    return folder
 
 
 def _random_model(name: str, folder: Path) -> None:

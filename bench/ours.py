@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from bench.job import Job, Measurement, StepClock, answer, measured
+from bench.material import attach_method
 from codetune.batches import Row
-from codetune.config import FullConfig, TrainConfig
+from codetune.config import TrainConfig
 from codetune.data.pack import best_fit_decreasing
 from codetune.data.tokenise import join
-from codetune.methods import Adapted, attach, load_adapter
+from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.runs import read_rows
 from codetune.train.finetune import halve_frozen_linears
@@ -26,30 +27,27 @@ from codetune.train.loop import METRICS, Material, Run, train
 def measure(job: Job) -> Measurement:
     """Train as the job says."""
     torch.set_num_threads(job.threads)
-    loaded = load_model(job.model)
-    adapted = adapt(job, loaded)
+    loaded, adapted = adapt(job)
     config = TrainConfig(
         train_tokens=job.tokens, max_seq_len=job.row_tokens, micro_batch_size=job.rows_per_pass, beta2=job.beta2,
-        max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision="bf16" if job.system.precision == "bf16" else "fp32",
+        max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision=job.system.precision,
         validations=0, keep="last", checkpoint_every_s=1e9,
     )  # fmt: skip
     clock = StepClock()
-    run = Run(adapted, loaded.family, material(job), config, job.learning_rate, Path(job.scratch), lambda progress, steps: clock.step_ended())
+    run = Run(adapted, loaded.family, material(job), config, job.learning_rate, Path(job.scratch), report=lambda *_: clock.step_ended())
     progress = train(run)
     losses = [row["loss"] for row in read_rows(run.folder / METRICS)]
     versions = {name: importlib.metadata.version(name) for name in ("codetune", "torch", "transformers", "peft")}
     return measured(clock, losses, progress.tokens, versions)
 
 
-def adapt(job: Job, loaded: LoadedModel) -> Adapted:
-    """The job's adapter on the model, with the frozen linear layers in bf16 where `codetune train` has them so."""
-    family = loaded.family
-    if job.adapter is None:
-        return attach(loaded.model, FullConfig(), [], (family.kv_heads, family.head_dim), [], 0)
-    adapted = load_adapter(loaded.model, Path(job.adapter), trainable=True)
-    if job.system.precision == "bf16":
+def adapt(job: Job) -> tuple[LoadedModel, Adapted]:
+    """The model with the job's method, its frozen linear layers in bf16 where `codetune train` has them so."""
+    loaded = load_model(job.model)
+    adapted = attach_method(loaded, job.method, job.start_ids)
+    if job.system.precision == "bf16" and job.method != "full":
         halve_frozen_linears(adapted)
-    return adapted
+    return loaded, adapted
 
 
 def material(job: Job) -> Material:

@@ -13,6 +13,7 @@ from typing import Any
 
 import datasets
 import peft
+import safetensors.torch
 import torch
 import transformers
 import trl
@@ -52,7 +53,13 @@ def measure(job: Job) -> Measurement:
 def start(job: Job) -> Any:
     """The base model in float32, with the job's adapter where there is one."""
     model = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
-    return model if job.adapter is None else peft.PeftModel.from_pretrained(model, job.adapter, is_trainable=True)
+    if job.adapter is None:
+        return model
+    adapter = peft.PeftConfig.from_pretrained(job.adapter)
+    adapter.inference_mode = False
+    wrapped = peft.get_peft_model(model, adapter)  # PeftModel.from_pretrained refuses trainable soft prompts
+    peft.set_peft_model_state_dict(wrapped, safetensors.torch.load_file(Path(job.adapter) / "adapter_model.safetensors"))
+    return wrapped
 
 
 def dataset(job: Job) -> Any:

@@ -1,1 +1,55 @@
+"""codetune fine-tunes open language models to write code, finds out which tuning method is best, and serves the winner.
 
+What the command line does, Python does, with the same records:
+
+    import codetune
+    summary = codetune.finetune(codetune.load_recipe(path, codetune.TrainRecipe), folder)
+    scores = codetune.score(samples, "basics-known")
+    report = codetune.study(codetune.load_recipe(path, codetune.StudyRecipe))
+
+Names are looked up when they are first used, so that `import codetune` loads neither torch nor anything else that is heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import Any
+
+_HOME = {
+    "finetune": "codetune.train.finetune",
+    "evaluate": "codetune.api",
+    "score": "codetune.api",
+    "study": "codetune.api",
+    "load_recipe": "codetune.config",
+    "TrainRecipe": "codetune.config",
+    "StudyRecipe": "codetune.config",
+    "DecodingConfig": "codetune.config",
+    "Problem": "codetune.records",
+    "Sample": "codetune.records",
+    "UserError": "codetune.errors",
+    "shipped_recipes": "codetune.config",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'codetune' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+class _Package(types.ModuleType):
+    """`codetune.score` stays the function, although a sub-package of that name is put in its place when it is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOME or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -167,6 +167,7 @@ class StudyRecipe(Config):
     decoding: DecodingConfig = DecodingConfig()
     benchmarks: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(min_length=1)
     max_problems: int | None = Field(None, gt=0, description="only the first so many problems of each benchmark")
+    cells_at_once: int = Field(1, gt=0, description="cells that run side by side, the cores shared out evenly; 1 on a GPU")
     out: Path | None = Field(None, description="default: runs/<name>")
 
     @property

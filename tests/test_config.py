@@ -69,7 +69,10 @@ def test_recipe_survives_json(tmp_path: Path) -> None:
         (TRAIN + "method: {name: lora, lora_rnk: 3}\n", "unknown key 'method.lora_rnk' (did you mean 'lora_rank'?"),
         (STUDY + "methods: [full, {name: lora, rank: 3}]\n", "unknown key 'methods.1.rank' (did you mean 'lora_rank'?"),
         (STUDY + "decoding: {top_k: 3}\n", "unknown key 'decoding.top_k' (did you mean 'top_p'?"),
-        (STUDY + "methods: [lorra]\n", "methods.0: no method 'lorra' (did you mean 'lora'? valid: full, lora, prefix_tuning, prompt_tuning)"),
+        (
+            STUDY + "methods: [lorra]\n",
+            "methods.0: no method 'lorra' (did you mean 'lora'? valid: full, lora, prefix_tuning, prompt_tuning)",
+        ),
         (TRAIN + "method: {lora_rank: 3}\n", "method: no method '' (valid: full, lora, prefix_tuning, prompt_tuning)"),
         (TRAIN + "train: {packing: exakt}\n", "train.packing: no 'exakt' (did you mean 'exact'?"),
         (TRAIN + "train: {train_tokens: 0}\n", "train.train_tokens: must be greater than 0, given 0"),
@@ -89,7 +92,12 @@ def test_mistakes_are_named(tmp_path: Path, text: str, wanted: str) -> None:
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     message = complaint(tmp_path, "nmae: a\nmodel: gpt2\ndata: {source: basics, splitt: x}\ntrain: {beta2: 2}\n")
-    for fault in ("missing key 'name'", "unknown key 'nmae'", "unknown key 'data.splitt' (did you mean 'split'?", "train.beta2: must be less than 1"):
+    for fault in (
+        "missing key 'name'",
+        "unknown key 'nmae'",
+        "unknown key 'data.splitt' (did you mean 'split'?",
+        "train.beta2: must be less than 1",
+    ):
         assert fault in message
 
 

@@ -17,6 +17,14 @@ FULL = Path("/dev/full")
 needs_full_device = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, a device on which every write finds no space")
 ROW = {"text": "a\u2028b\u0085c\x0cd\r\ne\ud800", "n": 1}  # all that splitlines() would cut at, and a lone surrogate
 
+HOLDER = """
+import pathlib, sys, time
+from codetune.runs import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print(flush=True)
+    time.sleep(60)
+"""
+
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
@@ -85,7 +93,7 @@ def test_a_full_disk_is_one_line_and_harms_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, "old")
     (tmp_path / f".a.json.{os.getpid()}.tmp").symlink_to(FULL)
-    with pytest.raises(UserError, match="no disk space left for .*run the same command again"):
+    with pytest.raises(UserError, match=r"no disk space left for .*run the same command again"):
         write_json(path, "new")
     assert read_json(path) == "old"
     assert names(tmp_path) == {"a.json"}
@@ -114,8 +122,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_killed_holders_lock_is_gone(tmp_path: Path) -> None:
-    code = f"import pathlib, time, codetune.runs\nwith codetune.runs.locked(pathlib.Path({str(tmp_path)!r})):\n print(flush=True)\n time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         with pytest.raises(UserError, match="in use"), locked(tmp_path):

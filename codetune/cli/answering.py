@@ -74,7 +74,7 @@ def decoding_of(n: int, temperature: float, top_p: float, max_new_tokens: int, b
     given = {"n": n, "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "seed": seed}
     decoding = validate(given, DecodingConfig, "decoding flags")
     if n > 1 and temperature == 0:
-        raise UserError(f"--n {n} at temperature 0 would be {n} times the same answer: add --temperature 0.2 --top-p 0.95, or leave --n out")
+        raise UserError(f"--n {n} at temperature 0 would write the same answer {n} times: add --temperature 0.2 --top-p 0.95")
     return decoding
 
 
@@ -84,9 +84,11 @@ def load_benchmark(name: str, data: Path | None, limit: int | None) -> Benchmark
     return dataclasses.replace(benchmark, problems=benchmark.problems[:limit])
 
 
-def choose_template(answerer: Answerer, problems: Sequence[Problem], asked: str | None, examples: Sequence[Problem], say: Console) -> Template:
+def choose_template(
+    answerer: Answerer, problems: Sequence[Problem], asked: str | None, examples: Sequence[Problem], say: Console
+) -> Template:
     """The asked style, else the one of the training, else `completion` where all problems are code to go on with. Says which."""
-    continues = all(problem.prompt and not problem.instruction for problem in problems)
+    continues = bool(problems) and all(problem.prompt and not problem.instruction for problem in problems)
     if asked:
         style, why = asked, "as asked"
     elif answerer.trained_style:
@@ -95,7 +97,7 @@ def choose_template(answerer: Answerer, problems: Sequence[Problem], asked: str 
         style, why = ("completion", "the problems are code to go on with") if continues else ("instruction", "the default")
     tokenizer = answerer.loaded.tokenizer
     template = make_template(style, tokenizer.chat_template, examples, tokenizer.bos_token, tokenizer.eos_token)
-    say.print(f"prompt style: {style} ({why})", soft_wrap=True)
+    say.print(f"prompt style: {style} ({why})")
     return template
 
 
@@ -104,19 +106,19 @@ def worked_examples(benchmark: str, count: int, data: Path | None) -> list[Probl
     if count == 0:
         return []
     if benchmark not in _EXAMPLES:
-        raise UserError(f"--few-shot {count}: {benchmark!r} has no training problems to take examples from; there are for {', '.join(_EXAMPLES)}")
+        raise UserError(f"--few-shot {count}: no training problems to take examples from for {benchmark!r}; valid: {', '.join(_EXAMPLES)}")
     source, split = _EXAMPLES[benchmark]
     return list(load_source(source, split, data if source == "mbpp" else None))[:count]
 
 
 def write_answers(
     answerer: Answerer, benchmark: Benchmark, template: Template, decoding: DecodingConfig, partial: Path | None, say: Console
-) -> tuple[Answers, KeptEngine | None]:
-    """The answers to all problems, with a bar on the terminal. Finished batches are kept in `partial` and found there again."""
+) -> Answers:
+    """The answers to all problems, with a bar on the terminal. Finished batches are found again in `partial`, which the caller removes."""
     engine = OwnEngine(answerer.loaded, answerer.adapted)
     kept = KeptEngine(engine, partial, _settings(answerer, benchmark, template, decoding)) if partial else None
     if kept and kept.found:
-        say.print(f"{len(kept.found)} answers are there already; going on from them", soft_wrap=True)
+        say.print(f"{len(kept.found)} answers are there already; going on from them")
     with progress_bar(say) as progress:
         bar = progress.add_task(f"answering {benchmark.name}", total=len(benchmark.problems) * decoding.n)
         answers = answer(kept or engine, benchmark, template, decoding, lambda done, _: progress.update(bar, completed=done))
@@ -124,7 +126,7 @@ def write_answers(
         rate = answers.generation["tokens"] / kept.seconds if kept.seconds else 0.0
         answers.generation.update(seconds=kept.seconds, tokens_per_s=rate)
     answers.generation["precision"] = answerer.precision
-    return answers, kept
+    return answers
 
 
 def sample_rows(answers: Answers) -> list[Json]:

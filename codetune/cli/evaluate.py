@@ -1,12 +1,13 @@
 """`codetune evaluate`: generate and score in one go, on one benchmark or several.
 
-    codetune evaluate --model codetune-base --benchmark basics-known --benchmark basics-unseen
+    codetune evaluate --model codetune-base --benchmark basics-known basics-unseen
     codetune evaluate --model codetune-base --adapter runs/train-lora --benchmark basics-known --out runs/train-lora/scores --json
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,6 @@ from rich.table import Table
 
 from codetune.cli import answering as flags
 from codetune.cli.answering import (
-    Answerer,
     choose_template,
     decoding_of,
     load_benchmark,
@@ -28,11 +28,10 @@ from codetune.cli.answering import (
     worked_examples,
     write_answers,
 )
-from codetune.config import DecodingConfig
+from codetune.cli.output import to_stderr, to_stdout
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
 from codetune.evaluate import Answers, score_samples
-from codetune.prompts.template import Template
 from codetune.records import Json, to_json
 from codetune.runs import write_json, write_rows
 from codetune.sandbox import Sandbox
@@ -45,6 +44,7 @@ ENGINES = ("own", "vllm", "openai")
 def evaluate(
     model: flags.ModelFlag,
     benchmark: Annotated[list[str], typer.Option(help="A benchmark's name, or a JSONL file of your own problems; may be repeated.")],
+    more: Annotated[list[str] | None, typer.Argument(help="More benchmarks, as in --benchmark humaneval mbpp.", show_default=False)] = None,
     adapter: flags.AdapterFlag = None,
     out: Annotated[Path | None, typer.Option(help="A folder for samples, scores and result.json; a stopped run then goes on.")] = None,
     engine: Annotated[str, typer.Option(help="What writes the answers: own. vllm and openai are not there yet.")] = "own",
@@ -60,30 +60,46 @@ def evaluate(
     data: flags.DataFlag = None,
     limit: flags.LimitFlag = None,
     precision: flags.PrecisionFlag = "fp32",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: `benchmarks`, by name; of one alone its keys too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores by benchmark; of one alone its keys too.")] = False,
 ) -> None:
     """Answer benchmarks and score the answers: tests in the sandbox, text metrics against the references."""
     _require_own(engine, base_url)
     decoding = decoding_of(n, temperature, top_p, max_new_tokens, batch_size, seed)
-    if data is not None and len(benchmark) > 1:
-        raise UserError(f"--data {data} goes with one benchmark, got {len(benchmark)}: give one, or set CODETUNE_DATA to a folder for all")
-    asked = [(load_benchmark(name, data, limit), worked_examples(name, few_shot, data)) for name in benchmark]
-    narration = Console(stderr=True, highlight=False, markup=False)
-    answerer = open_answerer(model, adapter, precision)
+    names = list(dict.fromkeys([*benchmark, *(more or [])]))
+    asked = [(each, worked_examples(name, few_shot, data)) for name, each in _benchmarks(names, data, limit).items()]
+    say = to_stderr()
     results: dict[str, Json] = {}
-    for problems, examples in asked:
-        template = choose_template(answerer, problems.problems, prompt_style, examples, narration)
-        results[problems.name] = _evaluate(answerer, problems, template, decoding, out, narration)
-    whole = {"model": model, "adapter": str(adapter) if adapter else None, "model_hash": answerer.loaded.model_hash, "benchmarks": results}
+    with ExitStack() as stack:
+        executes = any(each.kind == "execution" for each, _ in asked)
+        sandbox = stack.enter_context(Sandbox()) if executes else None  # before hours of answering, not after
+        answerer = open_answerer(model, adapter, precision)
+        whole = {"model": model, "adapter": str(adapter) if adapter else None, "model_hash": answerer.loaded.model_hash}
+        partials = []
+        for each, examples in asked:
+            template = choose_template(answerer, each.problems, prompt_style, examples, say)
+            partials.append(out / f"samples-{each.name}.jsonl.partial" if out else None)
+            answers = write_answers(answerer, each, template, decoding, partials[-1], say)
+            results[each.name] = _score(each, answers, sandbox, out, say)
     if out is not None:
-        write_json(out / "result.json", whole)
-        for path in out.glob("samples-*.jsonl.partial"):
-            path.unlink()
+        write_json(out / "result.json", whole | {"benchmarks": results})
+        for partial in filter(None, partials):
+            partial.unlink()
     if as_json:
         alone = next(iter(results.values())) if len(results) == 1 else {}
-        print(json.dumps(alone | whole))
+        print(json.dumps(alone | whole | {"benchmarks": results}))
     else:
         _show(results)
+
+
+def _benchmarks(names: Sequence[str], data: Path | None, limit: int | None) -> dict[str, Benchmark]:
+    """The benchmarks as they were asked for, all read before anything long begins."""
+    if data is not None and len(names) > 1:
+        raise UserError(f"--data {data} goes with one benchmark, got {len(names)}: give one, or set CODETUNE_DATA to a folder for all")
+    found = {name: load_benchmark(name, data, limit) for name in names}
+    labels = [each.name for each in found.values()]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"two of the benchmarks {', '.join(names)} would both be called {labels[0]!r}: rename a file")
+    return found
 
 
 def _require_own(engine: str, base_url: str | None) -> None:
@@ -95,25 +111,15 @@ def _require_own(engine: str, base_url: str | None) -> None:
         raise UserError(f"--base-url {base_url} goes with --engine openai, which is not there yet: leave it out")
 
 
-def _evaluate(
-    answerer: Answerer, benchmark: Benchmark, template: Template, decoding: DecodingConfig, out: Path | None, narration: Console
-) -> Json:
-    """One benchmark's scores and how its answers were written; the samples, each with its score, are kept in `out`."""
-    partial = out / f"samples-{benchmark.name}.jsonl.partial" if out else None
-    answers, _ = write_answers(answerer, benchmark, template, decoding, partial, narration)
+def _score(benchmark: Benchmark, answers: Answers, sandbox: Sandbox | None, out: Path | None, say: Console) -> Json:
+    """Scores, and how the answers were written; the samples and what each is worth are kept in `out`."""
     if out is not None:
         write_rows(out / f"samples-{benchmark.name}.jsonl", sample_rows(answers))
-    return _score(benchmark, answers, out, narration)
-
-
-def _score(benchmark: Benchmark, answers: Answers, out: Path | None, narration: Console) -> Json:
-    with ExitStack() as stack:
-        sandbox = stack.enter_context(Sandbox()) if benchmark.kind == "execution" else None
-        progress = stack.enter_context(progress_bar(narration))
-        bar = progress.add_task(f"running {benchmark.name}", total=len(answers.samples), visible=sandbox is not None)
+    with progress_bar(say) as progress:
+        bar = progress.add_task(f"running {benchmark.name}", total=len(answers.samples), visible=benchmark.kind == "execution")
         scores = score_samples(benchmark, answers.samples, sandbox, on_result=lambda count: progress.advance(bar, count))
     for notice in scores.notices:
-        narration.print(f"note: {notice}", soft_wrap=True)
+        say.print(f"note: {notice}")
     if out is not None:
         write_rows(out / f"scores-{benchmark.name}.jsonl", map(to_json, scores.samples))
     return scores.summary() | {"generation": answers.generation}
@@ -121,7 +127,7 @@ def _score(benchmark: Benchmark, answers: Answers, out: Path | None, narration: 
 
 def _show(results: dict[str, Json]) -> None:
     """A table per benchmark: each score with its interval, then what became of the programs."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = to_stdout()
     for name, found in results.items():
         console.print(f"[bold]{escape(name)}[/bold]: {found['num_problems']} problems, {found['num_samples']} samples")
         table = Table(box=None, show_header=False, padding=(0, 2))

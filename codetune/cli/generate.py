@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from codetune.cli import answering as flags
 from codetune.cli.answering import choose_template, decoding_of, load_benchmark, open_answerer, sample_rows, worked_examples, write_answers
+from codetune.cli.output import to_stderr
 from codetune.errors import UserError
 from codetune.runs import write_rows
 
@@ -44,14 +44,14 @@ def generate(
         raise UserError(f"--out {out} is a folder; give the path of a JSONL file, as in --out {out / 'samples.jsonl'}")
     problems = load_benchmark(benchmark, data, limit)
     examples = worked_examples(benchmark, few_shot, data)
-    narration = Console(stderr=True, highlight=False, markup=False)
+    say = to_stderr()
     answerer = open_answerer(model, adapter, precision)
-    template = choose_template(answerer, problems.problems, prompt_style, examples, narration)
-    answers, kept = write_answers(answerer, problems, template, decoding, out.with_name(out.name + ".partial"), narration)
+    template = choose_template(answerer, problems.problems, prompt_style, examples, say)
+    partial = out.with_name(out.name + ".partial")
+    answers = write_answers(answerer, problems, template, decoding, partial, say)
     write_rows(out, sample_rows(answers))
-    assert kept is not None
-    kept.done()
+    partial.unlink()
     made = answers.generation
     finish = ", ".join(f"{count} {why}" for why, count in sorted(made["finish"].items()))
-    narration.print(f"{made['tokens']:,} tokens in {made['seconds']:.1f} s ({made['tokens_per_s']:,.0f} per second); ended by: {finish}")
+    say.print(f"{made['tokens']:,} tokens in {made['seconds']:.1f} s ({made['tokens_per_s']:,.0f} per second); ended by: {finish}")
     print(f"{len(answers.samples)} samples of {len(problems.problems)} problems: {out}")

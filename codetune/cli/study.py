@@ -15,13 +15,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from codetune.config import StudyRecipe, load_recipe, recipe_path
 from codetune.errors import UserError
 from codetune.study.cells import read_study
-from codetune.study.drive import CellProgress, run_study
+from codetune.study.drive import DONE, CellProgress, run_study
 from codetune.study.report import Report, report_json, write_report
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -88,17 +88,25 @@ def conclude(written: Report) -> None:
 
 
 def _bars(progress: Progress) -> Callable[[CellProgress], None]:
+    """A bar for all cells, and one for each cell that is running, for its present stage."""
     cells = progress.add_task("cells", total=None, note="")
-    stage = progress.add_task("", total=None, note="")
-    now = [""]
+    bars: dict[int, TaskID] = {}
+    stages: dict[int, str] = {}
 
     def report(state: CellProgress) -> None:
-        label = f"cell {state.number}/{state.cells}: {state.cell.row}"
-        progress.update(cells, description=label, completed=state.number - 1, total=state.cells)
-        if now[0] != (label := f"{state.number} {state.stage}"):
-            now[0] = label
-            progress.reset(stage)
-        progress.update(stage, description=state.stage, completed=state.done, total=state.total or None, note=state.note)
+        progress.update(cells, total=state.cells)
+        if state.stage == DONE:
+            progress.remove_task(bars.pop(state.number))
+            progress.advance(cells)
+            return
+        if state.number not in bars:
+            bars[state.number] = progress.add_task("", total=None, note="")
+        bar = bars[state.number]
+        if stages.get(state.number) != state.stage:
+            stages[state.number] = state.stage
+            progress.reset(bar)
+        label = f"{state.cell.row}: {state.stage}"
+        progress.update(bar, description=label, completed=state.done, total=state.total or None, note=state.note)
 
     return report
 

@@ -63,6 +63,7 @@ def prepare_base(folder: Path, vocab_size: int, max_length: int, train_tokens: i
             "packages": corpus.manifest, "left_out": dict(corpus.dropped), "decontaminated_against": list(DECONTAMINATED),
             "pairs": len(corpus.pairs), "files": len(corpus.files), "files_used": used_files,
             "train_tokens": sum(map(len, chosen)), "held_out_tokens": sum(map(len, held_out)), "held_out_bytes": held_bytes,
+            "held_out_targets": sum(len(piece) - 1 for piece in held_out),  # the first token of a piece is not predicted
         },
     )  # fmt: skip
     say(f"{sum(map(len, chosen))} training tokens, {sum(map(len, held_out))} held out ({held_bytes} bytes)")

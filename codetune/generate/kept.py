@@ -18,8 +18,8 @@ from codetune.runs import append_row, read_rows, write_rows
 class KeptEngine:
     """Wraps an engine. Each finished batch is one line of `path`; the first line holds the settings that all of them were made with.
 
-    Batches are cut the same way whether a run is killed or not, so that what was resumed equals what was not. Remove the file with
-    `done` once the results are safe elsewhere. Raises UserError where the file was made with other settings: nothing is thrown away.
+    Batches are cut the same way whether a run is killed or not, so that what was resumed equals what was not. The file is for the
+    caller to remove, once the results are safe elsewhere. Raises UserError where it was made with other settings.
     """
 
     def __init__(self, engine: Engine, path: Path, settings: dict[str, Any]) -> None:
@@ -49,18 +49,14 @@ class KeptEngine:
                 continue
             started = time.perf_counter()
             made = self.engine.generate(batch, decoding)
-            row = {"seconds": time.perf_counter() - started, "batch": [dataclasses.asdict(one) for one in made]}
-            append_row(self.path, row)
-            self.seconds += row["seconds"]
+            seconds = time.perf_counter() - started
+            append_row(self.path, {"seconds": seconds, "batch": [dataclasses.asdict(one) for one in made]})
+            self.seconds += seconds
             self.found |= {(one.task_id, one.index): one for one in made}
             done += sum(request.n for request in missing)
             if report:
                 report(done, total)
         return [self.found[_key(request, index)] for request in requests for index in range(request.n)]
-
-    def done(self) -> None:
-        """The results are written: the file has served."""
-        self.path.unlink(missing_ok=True)
 
     def _require_same(self, before: dict[str, Any]) -> None:
         differing = sorted(key for key in before.keys() | self.settings.keys() if before.get(key) != self.settings.get(key))

@@ -6,8 +6,9 @@ prompt-tuning, its keys and values for prefix-tuning, so that training starts wh
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,13 @@ def attach(
     return _prefix_tuning(model, method, kv_shape, ids)
 
 
-def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Adapted:
-    """A saved PEFT adapter on its base model. Raises UserError if the folder holds none or it does not fit."""
+def load_adapter(model: Any, folder: Path) -> Adapted:
+    """A saved PEFT adapter on its base model, to be used and not trained. Raises UserError if the folder holds none or it does not fit."""
     if not (folder / "adapter_config.json").exists():
         raise UserError(f"no adapter in {folder}: it has no adapter_config.json; give the folder that `codetune train` wrote")
     try:
-        wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        with _quiet():
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder)).requires_grad_(False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"the adapter in {folder} does not fit this model: {str(error).splitlines()[0]}") from None
     kind = wrapped.active_peft_config.peft_type.value
@@ -67,9 +69,7 @@ def _lora(model: Any, method: LoraConfig, linear_layers: Sequence[str]) -> Adapt
         task_type="CAUSAL_LM", r=method.lora_rank, lora_alpha=method.lora_alpha, lora_dropout=method.lora_dropout, target_modules=targets,
         fan_in_fan_out=model.config.model_type == "gpt2",
     )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        wrapped = peft.get_peft_model(model, config)
+    wrapped = _wrapped(model, config)
     return Adapted(_inner(wrapped), "lora", wrapped)
 
 
@@ -79,7 +79,7 @@ def _prompt_tuning(model: Any, method: PromptTuningConfig, start_ids: Sequence[i
         task_type="CAUSAL_LM", num_virtual_tokens=method.num_virtual_tokens, token_dim=embedding.shape[1],
         num_layers=model.config.num_hidden_layers, num_attention_heads=model.config.num_attention_heads,
     )  # fmt: skip
-    wrapped = peft.get_peft_model(model, config)
+    wrapped = _wrapped(model, config)
     if method.init == "vocabulary" or not start_ids:
         start_ids = torch.randint(embedding.shape[0], (method.num_virtual_tokens,)).tolist()
     adapted = Adapted(_inner(wrapped), "prompt_tuning", wrapped, SoftPrompt.EMBEDDINGS, method.num_virtual_tokens)
@@ -96,7 +96,7 @@ def _prefix_tuning(model: Any, method: PrefixTuningConfig, kv_shape: tuple[int, 
         task_type="CAUSAL_LM", num_virtual_tokens=method.num_virtual_tokens, token_dim=heads * head_dim,
         num_layers=model.config.num_hidden_layers, num_attention_heads=heads,
     )  # fmt: skip
-    wrapped = peft.get_peft_model(model, config)
+    wrapped = _wrapped(model, config)
     adapted = Adapted(_inner(wrapped), "prefix_tuning", wrapped, SoftPrompt.KEYS_VALUES, method.num_virtual_tokens)
     _set(adapted._encoder_weight(), start)
     return adapted
@@ -116,6 +116,19 @@ def _text_keys_values(model: Any, ids: Sequence[int]) -> torch.Tensor:
 @torch.no_grad()
 def _set(parameter: torch.Tensor, value: torch.Tensor) -> None:
     parameter.copy_(value.to(parameter.dtype))
+
+
+def _wrapped(model: Any, config: Any) -> Any:
+    with _quiet():
+        return peft.get_peft_model(model, config)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT warns of what is its own business, such as names that transformers is about to change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _inner(wrapped: Any) -> Any:

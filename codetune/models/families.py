@@ -34,7 +34,9 @@ def family_of(config: Any) -> Family:
         raise UserError(f"{config.model_type} is an encoder-decoder model; codetune tunes decoder-only models so far")
     if getattr(config, "alibi", False) or config.model_type in _ALWAYS_ALIBI:
         raise UserError(f"this {config.model_type} model uses ALiBi positions, which cannot be packed exactly; use a rotary one")
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None)
+    if not heads:
+        raise UserError(f"{config.model_type} is not a plain attention model (state-space, or for more than text); codetune cannot pack it")
     return Family(
         model_type=config.model_type,
         num_layers=config.num_hidden_layers,

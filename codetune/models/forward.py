@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from codetune.batches import Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
+from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.families import Family
 
 LOSS_CHUNK_TOKENS = 4096
@@ -18,7 +19,7 @@ def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tenso
     """The decoder's last hidden states of the text, [rows, tokens, hidden size]; virtual tokens are left out."""
     decoder = getattr(adapted.model, adapted.model.base_model_prefix)
     virtual, soft = adapted.num_virtual_tokens, adapted.soft_prompt
-    mask = attention_mask(batch, virtual, soft is SoftPrompt.EMBEDDINGS, family.sliding_window)
+    masked = attention_inputs(adapted, family, batch)
     positions = batch.positions + virtual
     if soft is SoftPrompt.EMBEDDINGS:
         rows = batch.input_ids.shape[0]
@@ -26,13 +27,28 @@ def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tenso
         prompt = adapted.virtual_embeddings().to(text.dtype).expand(rows, -1, -1)
         first = torch.arange(virtual, device=positions.device).expand(rows, -1)
         positions = torch.cat([first, positions], dim=1)
-        out = decoder(inputs_embeds=torch.cat([prompt, text], dim=1), attention_mask=mask, position_ids=positions, use_cache=False)
+        out = decoder(inputs_embeds=torch.cat([prompt, text], dim=1), position_ids=positions, use_cache=False, **masked)
     else:
         cache = prefix_cache(adapted, family, batch.input_ids.shape[0]) if soft is SoftPrompt.KEYS_VALUES else None
-        inputs = {"input_ids": batch.input_ids, "attention_mask": mask, "position_ids": positions}
-        out = decoder(past_key_values=cache, use_cache=cache is not None, **inputs)
+        out = decoder(input_ids=batch.input_ids, position_ids=positions, past_key_values=cache, use_cache=cache is not None, **masked)
     last: torch.Tensor = out.last_hidden_state
     return last[:, -batch.input_ids.shape[1] :]
+
+
+def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str, Any]:
+    """What keeps documents apart: their layout where the model's attention takes one, else the dense mask.
+
+    The layout cannot express a sliding window that is shorter than a document.
+    """
+    virtual = adapted.num_virtual_tokens
+    if adapted.model.config._attn_implementation == DOCUMENTS:
+        layout = layout_of(batch, virtual)
+        if family.sliding_window is None or layout.places.shape[1] + virtual <= family.sliding_window:
+            # A mask of four dimensions keeps transformers from making one; document_attention does not look at it.
+            unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
+            return {"attention_mask": unused, LAYOUT: layout}
+    mask = attention_mask(batch, virtual, adapted.soft_prompt is SoftPrompt.EMBEDDINGS, family.sliding_window)
+    return {"attention_mask": mask}
 
 
 def prefix_cache(adapted: Adapted, family: Family, rows: int) -> DynamicCache:

@@ -13,6 +13,7 @@ import transformers
 
 from codetune.config import Architecture
 from codetune.errors import UserError, nearest
+from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
 
 SHIPPED = {"codetune-base": Path(__file__).parent.parent / "assets" / "codetune-base"}
@@ -27,7 +28,6 @@ ALIASES = {
     "mistral-7b": "mistralai/Mistral-7B-v0.1",
     "codellama-7b": "codellama/CodeLlama-7b-hf",
 }
-_DROPOUTS = ("attn_pdrop", "embd_pdrop", "resid_pdrop", "attention_dropout", "hidden_dropout", "embedding_dropout", "summary_first_dropout")
 
 
 class TextTokenizer:
@@ -111,6 +111,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
         model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {_reason(error)}") from None
+    use_document_attention(model)
     return LoadedModel(name, model.to(device), TextTokenizer(tokenizer, family.has_bos), family, model_hash(model))
 
 
@@ -126,13 +127,14 @@ def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> 
     )  # fmt: skip
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    use_document_attention(model)
     return LoadedModel("new", model, TextTokenizer(tokenizer, False), family_of(config), model_hash(model))
 
 
 def no_dropout(config: Any) -> None:
     """Dropout 0 everywhere: GPT-2's config says 0.1 in three places, and methods could then not be compared."""
-    for key in _DROPOUTS:
-        if getattr(config, key, 0):
+    for key, value in config.to_dict().items():
+        if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
 
 

@@ -1,13 +1,16 @@
-"""Run a study: its cells one after the other, each in a process of its own, then the report. Finished cells are found, not repeated."""
+"""Run a study: its cells, each in a process of its own, then the report. Finished cells are found, not repeated."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from codetune.study.plan import RESULT, CellConfig, limited, plan_cells, unfinis
 from codetune.study.report import Report, write_report
 
 LOG = "log.txt"
+DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +42,20 @@ class CellProgress:
 def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None]) -> Report:
     """Every cell that is not done yet, then the report. Killed at any moment, it goes on where it was.
 
+    Base rows go first, as the others are compared with them; then `cells_at_once` at a time, each with its share of the cores.
     Raises UserError for what cannot work, and, when all other cells are done, for cells that failed.
     """
     cells = plan_cells(recipe)
     with locked(recipe.folder):
-        write_json(recipe.folder / "study.json", recipe.model_dump(mode="json") | {"cells": [cell.folder.name for cell in cells]})
+        planned = {"cells": [cell.folder.name for cell in cells]}
+        write_json(recipe.folder / "study.json", recipe.model_dump(mode="json") | planned)
         for name in recipe.benchmarks:
             write_problems(recipe.folder, name, limited(load_benchmark(name), recipe.max_problems))
         waiting = unfinished(cells, [read_result(cell) for cell in cells])
-        failures = []
-        for number, cell in enumerate(cells, start=1):
-            if cell in waiting:
-                try:
-                    _run_cell(cell, CellProgress(cell, number, len(cells)), report)
-                except CellError as error:
-                    failures.append(str(error))
+        starts = [CellProgress(cell, number, len(cells)) for number, cell in enumerate(cells, start=1) if cell in waiting]
+        running = Running(recipe.cells_at_once, report)
+        failures = running.all([start for start in starts if start.cell.train is None])
+        failures += running.all([start for start in starts if start.cell.train is not None])
         if failures and len(failures) == len(waiting):
             raise UserError("; ".join(failures))
         written = write_report(recipe.folder)
@@ -74,34 +77,70 @@ class CellError(Exception):
     """A cell ended without a result: one line that says which, why, and where the log is."""
 
 
-def _run_cell(cell: CellConfig, start: CellProgress, report: Callable[[CellProgress], None]) -> None:
-    """One cell in a child process, which dies with this one. Its stderr is kept as log.txt."""
-    report(start)
-    config = cell.folder / "cell.json"
-    write_json(config, cell.model_dump(mode="json"))
-    error = ""
-    with (cell.folder / LOG).open("a") as log:
-        command = [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+class Running:
+    """Cells in child processes, which die with this one; a few at once, each with its share of the cores."""
+
+    def __init__(self, at_once: int, report: Callable[[CellProgress], None]) -> None:
+        self.at_once, self._report = at_once, report
+        self._lock = threading.Lock()
+        self._children: set[subprocess.Popen[str]] = set()
+        self._threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+
+    def all(self, starts: Sequence[CellProgress]) -> list[str]:
+        """Run these cells to their end; what went wrong with those that failed. A mistake of the user's ends all of them."""
+        failures = []
+        pool = ThreadPoolExecutor(self.at_once)
         try:
+            for future in as_completed([pool.submit(self._one, start) for start in starts]):
+                try:
+                    future.result()
+                except CellError as error:
+                    failures.append(str(error))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._interrupt()
+            raise
+        finally:
+            pool.shutdown()
+        return failures
+
+    def _one(self, start: CellProgress) -> None:
+        """One cell in a child process. Its stderr is kept as log.txt."""
+        cell, error = start.cell, ""
+        self._tell(start)
+        config = cell.folder / "cell.json"
+        write_json(config, cell.model_dump(mode="json"))
+        command = [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        with (cell.folder / LOG).open("a") as log:
+            # In a session of its own: the terminal's Ctrl-C reaches this process alone, which hands it on once.
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True, env=environment)
+            self._children.add(child)
             assert child.stdout is not None
             for line in child.stdout:
                 row = _parse(line)
                 error = row.pop("error", error)
                 if row:
-                    report(CellProgress(cell, start.number, start.cells, **row))
+                    self._tell(CellProgress(cell, start.number, start.cells, **row))
             code = child.wait()
-        except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)  # once: its session is its own, so the terminal did not tell it; it saves a checkpoint
-            child.wait(timeout=60)
-            raise
-    if code == 2 and error:
-        raise UserError(f"{cell.row}: {error}")
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        last = _last_line(cell.folder / LOG)
-        raise CellError(f"{cell.row} (seed {cell.seed}) ended with exit code {code}: {last}; see {cell.folder / LOG}")
+            self._children.discard(child)
+        self._tell(replace(start, stage=DONE))
+        if code == 2 and error:
+            raise UserError(f"{cell.row}: {error}")
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            last = _last_line(cell.folder / LOG)
+            raise CellError(f"{cell.row} (seed {cell.seed}) ended with exit code {code}: {last}; see {cell.folder / LOG}")
+
+    def _tell(self, progress: CellProgress) -> None:
+        with self._lock:
+            self._report(progress)
+
+    def _interrupt(self) -> None:
+        """Ctrl-C for every child: it saves its checkpoint and ends."""
+        for child in list(self._children):
+            child.send_signal(signal.SIGINT)
 
 
 def _parse(line: str) -> dict[str, Any]:

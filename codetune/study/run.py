@@ -12,17 +12,12 @@ import contextlib
 import ctypes
 import dataclasses
 import json
-import os
-import platform
 import signal
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import psutil
-import torch
 
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
@@ -33,6 +28,7 @@ from codetune.generate.engine import OwnEngine
 from codetune.generate.request import Request
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
+from codetune.models.machine import device, hardware, peak_memory_bytes
 from codetune.prompts.template import Template
 from codetune.records import Json, Problem, to_json
 from codetune.runs import read_json, write_json, write_rows
@@ -48,7 +44,7 @@ from codetune.study.gates import (
 )
 from codetune.study.plan import RESULT, CellConfig, limited
 from codetune.train.checks import difference, probe_batch, probe_logits
-from codetune.train.finetune import finetune, peak_memory_bytes, prepare, reload, template_for, training_problems
+from codetune.train.finetune import finetune, prepare, reload, template_for, training_problems
 from codetune.train.resume import Progress
 
 INVARIANCE_PROMPTS = 8
@@ -57,12 +53,11 @@ INVARIANCE_TOKENS = 32
 
 def run_cell(cell: CellConfig) -> None:
     """Everything that one row of a table stands on. What is finished already (training, answers) is not done again."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     summary = finetune(cell.train, cell.folder, _training_report()) if cell.train else None
     if cell.train:
         loaded, adapted = reload(cell.train, cell.folder)
     else:
-        loaded = load_model(cell.model, device=device)
+        loaded = load_model(cell.model, device=device())
         adapted = Adapted(loaded.model, "base")
     template = _template(cell, loaded)
     engine = OwnEngine(loaded, adapted)
@@ -181,23 +176,9 @@ def _result(cell: CellConfig, summary: Json | None, results: dict[str, Json], ga
         "provenance": {
             "config_hash": cell.key, "data_hash": cell.hashes["data"], "model_hash": cell.hashes["model"],
             "benchmark_hashes": cell.hashes["benchmarks"], "seed": cell.seed, "versions": {name: version(name) for name in names},
-            "hardware": _hardware(),
+            "hardware": hardware(),
         },
     }  # fmt: skip
-
-
-def _hardware() -> Json:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    memory = f"{psutil.virtual_memory().total / 1e9:.0f} GB"
-    return {"cpu": _cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "memory": memory, "gpu": gpu}
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _training_report() -> Any:

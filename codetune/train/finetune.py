@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
+from codetune.models.machine import device, peak_memory_bytes
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 from codetune.runs import locked, read_json, write_json
@@ -83,9 +83,9 @@ def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
 def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
     """What a run saved, fresh from disk on its base model, in float32."""
     if recipe.method.name == "full":
-        loaded = load_model(str(folder / ADAPTER), device=_device())
+        loaded = load_model(str(folder / ADAPTER), device=device())
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(recipe.model, device=_device())
+    loaded = load_model(recipe.model, device=device())
     return loaded, load_adapter(loaded.model, folder / ADAPTER)
 
 
@@ -93,18 +93,7 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
         return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-    return load_model(recipe.model, device=_device())
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held: on the GPU where there is one, else resident in main memory."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return load_model(recipe.model, device=device())
 
 
 def _require_same(before: Any, now: Any, folder: Path) -> None:
@@ -210,6 +199,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
+        "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
         "precision": config.precision, "examples": len(material.examples), "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

@@ -169,7 +169,7 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: torch
     row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, "loss": loss, "lr": rate, "grad_norm": norm}
     row |= {"seconds": progress.seconds, "tokens_per_s": tokens / seconds}
     if _validates(run, progress.step):
-        row["val_loss"] = _validate(run, trained, progress)
+        row |= _validate(run, trained, progress)
     append_row(run.folder / METRICS, row)
     run.report(progress, steps)
 
@@ -180,8 +180,13 @@ def _validates(run: Run, step: int) -> bool:
     return run.material.validation is not None and count > 0 and step * count // steps > (step - 1) * count // steps
 
 
-def _validate(run: Run, trained: dict[str, torch.nn.Parameter], progress: Progress) -> float:
+def _validate(run: Run, trained: dict[str, torch.nn.Parameter], progress: Progress) -> dict[str, float]:
+    """The validation loss for the step's row; left out, with training stopped, where it is no number."""
     loss = validation_loss(run)
+    if not math.isfinite(loss):
+        progress.losses_finite, progress.stopped = False, f"validation loss {loss} at step {progress.step}"
+        return {}
+    progress.last_val_loss = loss
     if progress.best_val_loss is None or loss < progress.best_val_loss:
         progress.best_val_loss, progress.validations_without_better = loss, 0
         if run.config.keep == "best":
@@ -190,4 +195,4 @@ def _validate(run: Run, trained: dict[str, torch.nn.Parameter], progress: Progre
         progress.validations_without_better += 1
         if 0 < run.config.patience <= progress.validations_without_better:
             progress.stopped = f"no better validation loss in {run.config.patience} validations"
-    return loss
+    return {"val_loss": loss}

@@ -25,6 +25,7 @@ class Progress:
     first_loss: float | None = None
     last_loss: float | None = None
     best_val_loss: float | None = None
+    last_val_loss: float | None = None
     validations_without_better: int = 0
     stopped: str = ""  # why training ended early, if it did
     losses_finite: bool = True

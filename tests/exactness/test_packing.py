@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from codetune.batches import collate, make_rows
 from codetune.config import Packing
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import Adapted, SoftPrompt
+from codetune.models.attention import LAYOUT
 from codetune.models.families import Family, family_of
-from codetune.models.forward import hidden_states, logits_of, prefix_cache, summed_loss
+from codetune.models.forward import attention_inputs, hidden_states, logits_of, prefix_cache, summed_loss
 from tests.exactness.tiny import FAMILIES, METHODS, TOLERANCE, VOCAB, adapted_tiny
 
 LENGTHS = (4, 19, 9, 12, 2, 25, 7)
@@ -111,3 +113,20 @@ def test_head_is_the_models_own(family: str) -> None:
     batch = collate(data, [[(5, 0, LENGTHS[5])]], "padded")
     ours = logits_of(adapted.model, hidden_states(adapted, facts, batch))[0]
     torch.testing.assert_close(ours, alone(adapted, batch.input_ids[0]), rtol=TOLERANCE[family], atol=TOLERANCE[family])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral"])
+def test_attention_by_document_equals_the_dense_mask(family: str, method: str) -> None:
+    """The fast path against the mask, in loss and gradients; GPT-2 and Llama take it, Mistral where no document passes its window."""
+    adapted, facts = adapted_tiny(family, method)
+    facts = replace(facts, sliding_window=None)
+    data = examples()
+    batch = collate(data, make_rows(data, "exact", 40, range(len(data))), "exact")
+    assert LAYOUT in attention_inputs(adapted, facts, batch)
+    loss, gradients = packed(adapted, facts, data, "exact", rows_at_once=9)
+    adapted.model.set_attn_implementation("sdpa")
+    assert LAYOUT not in attention_inputs(adapted, facts, batch)
+    dense, dense_gradients = packed(adapted, facts, data, "exact", rows_at_once=9)
+    assert loss == pytest.approx(dense, rel=TOLERANCE[family])
+    assert_close(gradients, dense_gradients, 10 * TOLERANCE[family])

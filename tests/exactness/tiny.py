@@ -9,6 +9,7 @@ import transformers
 
 from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig
 from codetune.methods import Adapted, attach
+from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of, linear_layers
 from codetune.models.load import no_dropout
 
@@ -53,6 +54,7 @@ def tiny(family: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tupl
                 parameter.normal_(0, 0.35 if "wte" not in name and "embed" not in name else 1.0)
             elif "bias" in name:
                 parameter.normal_(0, 0.1)
+    use_document_attention(model)
     return model, family_of(config)
 
 

@@ -1,0 +1,49 @@
+"""The Python face of the command line: score samples, evaluate a model, run a study, in one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from codetune.config import DecodingConfig, StudyRecipe
+from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.samples import read_samples
+from codetune.evaluate import Scores, answer, score_samples
+from codetune.records import Sample
+from codetune.sandbox import Sandbox
+from codetune.study.drive import CellProgress, run_study
+from codetune.study.report import Report
+
+
+def score(samples: Path | str | Iterable[Sample], benchmark: str, *, data: Path | None = None, ks: Sequence[int] | None = None) -> Scores:
+    """Scores of samples (records, or a JSONL file) on a benchmark: a name, or a JSONL file of your own problems.
+
+    Raises UserError for a faulty row, a missing sample or an unknown benchmark.
+    """
+    problems = load_benchmark(benchmark, data)
+    rows = read_samples(Path(samples), problems) if isinstance(samples, str | Path) else list(samples)
+    with Sandbox() as sandbox:
+        return score_samples(problems, rows, sandbox if problems.kind == "execution" else None, ks=ks)
+
+
+def evaluate(
+    model: str, benchmark: str, *, adapter: Path | str | None = None, prompt_style: str = "instruction",
+    decoding: DecodingConfig | None = None, data: Path | None = None,
+) -> Scores:  # fmt: skip
+    """A model's (and adapter's) scores on a benchmark: it writes the samples, the sandbox runs them."""
+    from codetune.generate.engine import OwnEngine  # torch is loaded only where a model is
+    from codetune.models.open import open_model
+    from codetune.prompts.template import make_template
+
+    loaded, adapted = open_model(model, Path(adapter) if adapter else None)
+    tokenizer = loaded.tokenizer
+    template = make_template(prompt_style, tokenizer.chat_template, (), tokenizer.bos_token, tokenizer.eos_token)
+    problems = load_benchmark(benchmark, data)
+    answers = answer(OwnEngine(loaded, adapted), problems, template, decoding or DecodingConfig())
+    with Sandbox() as sandbox:
+        return score_samples(problems, answers.samples, sandbox if problems.kind == "execution" else None)
+
+
+def study(recipe: StudyRecipe, report: Callable[[CellProgress], None] | None = None) -> Report:
+    """Run a study to its report; what is done already is found and not repeated."""
+    return run_study(recipe, report or (lambda progress: None))

@@ -1,0 +1,19 @@
+"""Where words go: answers to stdout, narration to stderr; tables are as wide as they need to be where no terminal limits them."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+_PAGE_COLUMNS = 160  # of a file or a pipe
+
+
+def to_stdout() -> Console:
+    """For what was asked for, on stdout."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PAGE_COLUMNS)
+
+
+def to_stderr() -> Console:
+    """For what happens meanwhile, on stderr; takes no markup, so that names of files may hold anything."""
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,130 @@
+"""`codetune train`: tune a model as a recipe says; stopped or killed, the same command goes on where it was.
+
+    codetune train recipes/train-lora.yaml
+    codetune train train-lora.yaml --set method.lora_rank=8 --out runs/rank-8
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from codetune.cli.output import to_stderr, to_stdout
+from codetune.config import TrainRecipe, load_recipe, recipe_path
+from codetune.errors import UserError
+from codetune.records import Json
+from codetune.runs import read_json
+from codetune.train.finetune import ADAPTER, RESULT, finetune
+from codetune.train.resume import CHECKPOINT
+from codetune.train.resume import Progress as TrainProgress
+
+app = typer.Typer(add_completion=False)
+Report = Callable[[TrainProgress, int], None]
+LINES = 10  # so many lines of progress where stderr is no terminal
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A training recipe (YAML), or the name of a shipped one.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set train.train_tokens=100000.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: the recipe's `out`, else runs/<name>.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Tune a model as a recipe says. Stopped or killed, the same command goes on where it was."""
+    loaded = load_recipe(recipe_path(recipe), TrainRecipe, overrides or [])
+    folder = out or loaded.out or Path("runs") / loaded.name
+    console = to_stderr()
+    before = (folder / RESULT).exists()
+    _refuse_another_recipe(loaded, folder)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
+    if before:
+        console.print(f"{folder} is finished already; nothing was trained anew")
+    if not summary["losses_finite"]:
+        console.print(f"warning: training stopped at a {summary['stopped']}; lower method.learning_rate")
+    if as_json:
+        print(json.dumps({"adapter": str(folder / ADAPTER)} | summary))
+    else:
+        _show(summary, loaded, folder)
+
+
+def _refuse_another_recipe(recipe: TrainRecipe, folder: Path) -> None:
+    """A checkpoint of other settings cannot be gone on from, and is not thrown away unasked."""
+    if (folder / RESULT).exists() or not (folder / CHECKPOINT).exists():
+        return
+    before, now = read_json(folder / "config.json"), recipe.model_dump(mode="json")
+    differing = sorted(key for key in now if key != "out" and before.get(key) != now[key])
+    if differing:
+        differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
+        raise UserError(f"{folder} holds a stopped run of another recipe ({differ}): choose another --out, or remove it")
+
+
+def _once_resumed(console: Console, report: Report) -> Report:
+    """Says once where a stopped run goes on."""
+    seen: list[int] = []
+
+    def told(progress: TrainProgress, steps: int) -> None:
+        if not seen and progress.step > 1:
+            console.print(f"resumed at step {progress.step - 1} of {steps}")
+        seen.append(progress.step)
+        report(progress, steps)
+
+    return told
+
+
+def _bar(bars: Progress) -> Report:
+    bar = bars.add_task("", total=None)
+
+    def report(progress: TrainProgress, steps: int) -> None:
+        bars.update(bar, completed=progress.step, total=steps, description=_state(progress))
+
+    return report
+
+
+def _lines(console: Console) -> Report:
+    """For a file or a pipe: a line at every tenth of the steps."""
+
+    def report(progress: TrainProgress, steps: int) -> None:
+        if progress.step * LINES // steps > (progress.step - 1) * LINES // steps:
+            left = progress.seconds / progress.step * (steps - progress.step)
+            console.print(f"step {progress.step}/{steps}: {_state(progress)}, {left:.0f} s left")
+
+    return report
+
+
+def _state(progress: TrainProgress) -> str:
+    rate = progress.tokens / progress.seconds if progress.seconds else 0.0
+    best = "" if progress.best_val_loss is None else f", validation {progress.best_val_loss:.3f}"
+    return f"loss {progress.last_loss:.3f}{best}, {rate:,.0f} tokens/s"
+
+
+def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:
+    console = to_stdout()
+    console.print(f"[bold]{escape(recipe.model)}[/bold], tuned by {recipe.method.name} on {escape(recipe.data.source)}")
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    best = summary["best_val_loss"]
+    table.add_row("loss", f"{_number(summary['first_loss'])} at first, {_number(summary['last_loss'])} at last")
+    table.add_row("validation loss", _number(best) if best is not None else "not measured")
+    share = f"{100 * summary['trainable_share']:.3g}% ({summary['trainable_parameters']:,} of {summary['total_parameters']:,} parameters)"
+    table.add_row("trained", share)
+    table.add_row("seen", f"{summary['tokens']:,} tokens in {summary['steps']} steps, {summary['seconds']:.0f} s")
+    if summary["dropped_long"]:
+        table.add_row("left out", f"{summary['dropped_long']} examples longer than max_seq_len={recipe.train.max_seq_len}")
+    table.add_row("speed", f"{summary['tokens_per_s']:,.0f} tokens/s ({summary['precision']}, packing {summary['packing']})")
+    table.add_row("peak memory", f"{summary['peak_memory_bytes'] / 1e9:.2f} GB")
+    table.add_row("adapter", f"{escape(str(folder / ADAPTER))} ({summary['adapter_bytes'] / 1e6:.1f} MB)")
+    console.print(table)
+    console.print(f"next: codetune evaluate --model {recipe.model} --adapter {folder} --benchmark basics-known", markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"

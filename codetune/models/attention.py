@@ -1,0 +1,107 @@
+"""Attention of packed rows, one document at a time: the same numbers as with the dense mask, at a fraction of the work.
+
+A dense mask makes every row of T tokens cost T x T, most of it masked away. Here the documents of all rows become the batch of one causal
+attention as wide as the longest of them. It stands behind transformers' attention interface; calls without a `Layout` are plain SDPA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from codetune.batches import Batch
+
+DOCUMENTS = "codetune_documents"
+LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the documents of a batch are; padding belongs to none.
+
+    `places` [documents, width] are indices into rows x tokens of the text (0 behind a document's end); `row` [documents] is each
+    document's row; `back` [rows x tokens] is each token's index in documents x width (0 for padding, whose output nobody reads).
+    """
+
+    places: torch.Tensor
+    row: torch.Tensor
+    back: torch.Tensor
+    virtual: int
+
+
+def use_document_attention(model: Any) -> None:
+    """Let the model's attention take layouts, where it goes through transformers' interface (Falcon's does not)."""
+    if getattr(model, "_supports_attention_backend", False):
+        model.set_attn_implementation(DOCUMENTS)
+
+
+def layout_of(batch: Batch, virtual: int) -> Layout:
+    """The documents of a batch. A document's tokens are neighbours in its row."""
+    rows, tokens = batch.documents.shape
+    starts = batch.documents > 0
+    starts[:, 1:] &= batch.documents[:, 1:] != batch.documents[:, :-1]
+    first = starts.flatten().nonzero()[:, 0]
+    index = torch.arange(rows * tokens, device=first.device)
+    text = (batch.documents > 0).flatten()
+    number = (starts.flatten().cumsum(0) - 1)[text]
+    place = index[text] - first[number]
+    width = int(place.max()) + 1
+    places = torch.zeros(len(first), width, dtype=torch.long, device=first.device)
+    places[number, place] = index[text]
+    back = torch.zeros_like(index)
+    back[text] = number * width + place
+    return Layout(places, first // tokens, back, virtual)
+
+
+def document_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Behind transformers' attention interface: [rows, heads, tokens, head dim] in, [rows, tokens, heads, head dim] out."""
+    layout: Layout | None = kwargs.pop(LAYOUT, None)
+    if layout is None:
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return plain
+    virtual, grouped = layout.virtual, query.shape[1] != key.shape[1]
+    leading = query.shape[2] - (key.shape[2] - virtual)  # virtual tokens that are queries too: prompt-tuning's, or none
+    mask = _causal_after(virtual, layout.places.shape[1], query.device) if virtual else None
+    keys, values = _with_virtual(key, layout), _with_virtual(value, layout)
+    queries = _by_document(query[:, :, leading:], layout)
+    out = scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
+    text = out.transpose(1, 2).flatten(0, 1)[layout.back].unflatten(0, (query.shape[0], -1))
+    if not leading:
+        return text, None
+    first, theirs, worth = (states[:, :, :leading] for states in (query, key, value))
+    prompt = scaled_dot_product_attention(first, theirs, worth, is_causal=True, scale=scaling, enable_gqa=grouped)
+    return torch.cat([prompt.transpose(1, 2), text], dim=1), None
+
+
+def _by_document(states: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """[rows, heads, tokens, head dim] as [documents, heads, width, head dim]."""
+    return states.transpose(1, 2).flatten(0, 1)[layout.places].transpose(1, 2)
+
+
+def _with_virtual(states: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Each document's keys (or values) after those of its row's virtual tokens."""
+    text = _by_document(states[:, :, layout.virtual :], layout)
+    return torch.cat([states[layout.row, :, : layout.virtual], text], dim=2) if layout.virtual else text
+
+
+def _causal_after(virtual: int, width: int, device: torch.device) -> torch.Tensor:
+    """Every query sees all virtual tokens and, causally, its own document: bool [width, virtual + width]."""
+    return torch.ones(width, virtual + width, dtype=torch.bool, device=device).tril(virtual)
+
+
+AttentionInterface.register(DOCUMENTS, document_attention)
+AttentionMaskInterface.register(DOCUMENTS, sdpa_mask)

@@ -1,0 +1,182 @@
+"""`codetune generate` and `codetune evaluate` on a tiny model: what is written, resumed, scored and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codetune.cli.main import run
+from codetune.config import DecodingConfig
+from codetune.errors import UserError
+from codetune.generate import FakeEngine
+from codetune.generate.kept import KeptEngine
+from codetune.generate.request import Generated, Request
+
+REQUESTS = [Request(f"t/{number}", "x" * number, n=2) for number in range(5)]
+
+
+class CountingEngine:
+    """A fake engine that counts what it is asked, and gives up after some batches."""
+
+    name = "counting"
+
+    def __init__(self, batches: int = 99) -> None:
+        self.asked: list[list[str]] = []
+        self.batches = batches
+
+    def generate(
+        self, requests: Sequence[Request], decoding: DecodingConfig, report: Callable[[int, int], None] | None = None
+    ) -> list[Generated]:
+        if len(self.asked) == self.batches:
+            raise KeyboardInterrupt
+        self.asked.append([request.task_id for request in requests])
+        return FakeEngine(lambda request, index: f"{request.task_id} {index}").generate(requests, decoding)
+
+
+def test_a_killed_generation_goes_on_with_the_same_batches(tmp_path: Path) -> None:
+    path, decoding = tmp_path / "s.partial", DecodingConfig(batch_size=4, n=2, temperature=1)
+    whole = CountingEngine()
+    wanted = KeptEngine(whole, tmp_path / "other.partial", {"a": 1}).generate(REQUESTS, decoding)
+    assert whole.asked == [["t/4", "t/3"], ["t/2", "t/1"], ["t/0"]]  # longest first
+    killed = CountingEngine(batches=1)
+    with pytest.raises(KeyboardInterrupt):
+        KeptEngine(killed, path, {"a": 1}).generate(REQUESTS, decoding)
+    with path.open("a") as file:
+        file.write('{"seconds": 1, "batch": [{"task')  # cut short by the kill
+    rest = CountingEngine()
+    resumed = KeptEngine(rest, path, {"a": 1})
+    assert len(resumed.found) == 4
+    assert resumed.generate(REQUESTS, decoding) == wanted
+    assert rest.asked == whole.asked[1:]
+    assert len(KeptEngine(rest, path, {"a": 1}).found) == 10
+
+
+def test_answers_of_other_settings_are_kept_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.partial"
+    KeptEngine(CountingEngine(), path, {"top_p": 1.0}).generate(REQUESTS, DecodingConfig())
+    before = path.read_text()
+    with pytest.raises(UserError, match=r"other settings \(top_p was 1.0, now 0.9\): choose another --out"):
+        KeptEngine(CountingEngine(), path, {"top_p": 0.9})
+    assert path.read_text() == before
+
+
+def test_generate_then_score(tiny_model: Path, problems_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "samples.jsonl"
+    arguments = ["generate", "--model", str(tiny_model), "--benchmark", str(problems_file), "--out", str(out), "--max-new-tokens", "5"]
+    assert run([*arguments, "-n", "3", "--temperature", "0.8", "--batch-size", "4"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"6 samples of 2 problems: {out}\n"
+    assert "prompt style: instruction (the default)" in said.err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["task_id"], row["index"]) for row in rows] == [(f"own/{p}", i) for p in range(2) for i in range(3)]
+    assert all(set(row) <= {"task_id", "index", "solution", "finish", "num_tokens", "raw"} for row in rows)
+    assert not out.with_name("samples.jsonl.partial").exists()
+    assert run(["score", str(out), "--benchmark", str(problems_file), "--json"]) == 0
+
+
+def test_the_style_follows_problems_and_flags(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = tmp_path / "code.jsonl"
+    code.write_text(json.dumps({"task_id": "c/0", "prompt": "def f(x):\n", "reference": "    return x\n"}) + "\n")
+    out = tmp_path / "s.jsonl"
+    arguments = ["generate", "--model", str(tiny_model), "--benchmark", str(code), "--out", str(out), "--max-new-tokens", "3"]
+    assert run(arguments) == 0
+    assert "prompt style: completion (the problems are code to go on with)" in capsys.readouterr().err
+    assert "completion" in json.loads(out.read_text())
+    assert run([*arguments, "--prompt-style", "docstring"]) == 0
+    assert "prompt style: docstring (as asked)" in capsys.readouterr().err
+    assert "solution" in json.loads(out.read_text())
+
+
+def test_a_run_folder_tells_its_style_and_its_model(recipe_file: Path, problems_file: Path, tmp_path: Path, capsys: Any) -> None:
+    assert run(["train", str(recipe_file), "--set", "data.prompt_style=alpaca", "--set", "method=full"]) == 0
+    model = json.loads((tmp_path / "run" / "config.json").read_text())["model"]
+    out = tmp_path / "ev"
+    arguments = ["evaluate", "--model", model, "--adapter", str(tmp_path / "run"), "--benchmark", str(problems_file), "--out", str(out)]
+    capsys.readouterr()
+    assert run([*arguments, "--max-new-tokens", "5", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "prompt style: alpaca (as in the training)" in said.err
+    found = json.loads(said.out)
+    assert found["pass_at_k"] == {"1": 0.0}
+    assert found["benchmarks"]["own"]["verdicts"] == found["verdicts"]
+    assert found["generation"]["prompt_style"] == "alpaca"
+    assert json.loads((out / "result.json").read_text())["benchmarks"] == found["benchmarks"]
+    assert {path.name for path in out.iterdir()} == {"result.json", "samples-own.jsonl", "scores-own.jsonl"}
+
+
+def test_an_adapter_on_another_model_of_its_shape_is_refused(
+    recipe_file: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, lora = tmp_path / "full", tmp_path / "run"
+    assert run(["train", str(recipe_file), "--set", "method=full", "--out", str(full)]) == 0
+    assert run(["train", str(recipe_file)]) == 0
+    capsys.readouterr()
+    arguments = ["--benchmark", "basics-known", "--limit", "1", "--out", str(tmp_path / "s.jsonl"), "--max-new-tokens", "1"]
+    assert run(["generate", "--model", str(tiny_model), "--adapter", str(lora / "adapter"), *arguments]) == 0
+    assert run(["generate", "--model", str(full / "adapter"), "--adapter", str(lora), *arguments]) == 2
+    assert "was tuned on" in capsys.readouterr().err
+
+
+def test_evaluate_two_benchmarks_with_examples(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--limit", "2", "--max-new-tokens", "2"]
+    assert run(["evaluate", "--model", str(tiny_model), "--benchmark", "basics-known", "basics-unseen", *arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["benchmarks"]) == ["basics-known", "basics-unseen"]
+    assert "pass_at_k" not in found
+    assert run(["evaluate", "--model", str(tiny_model), "--benchmark", "basics-known", *arguments, "--few-shot", "5"]) == 2
+    assert "fill the 256 positions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "codetune-bse"], "did you mean 'codetune-base'?"),
+        (["--adapter", "nowhere"], "no adapter in nowhere: there is no such folder"),
+        (["--benchmark", "humanevall"], "did you mean 'humaneval'?"),
+        (["--benchmark", "nowhere.jsonl"], "nowhere.jsonl not found"),
+        (["--prompt-style", "alpacca"], "did you mean 'alpaca'?"),
+        (["--prompt-style", "chat"], "has no chat template"),
+        (["--top-p", "2"], "less than or equal to 1, given 2.0"),
+        (["-n", "5"], "at temperature 0 would write the same answer 5 times"),
+        (["--few-shot", "3", "--benchmark", "humaneval", "--data", "x"], "x not found"),
+        (["--precision", "fp8"], "fp8"),
+        (["--data", "x.json", "--benchmark", "basics"], "--data x.json goes with a benchmark that is read from a file"),
+        (["--max-new-token", "3"], "did you mean '--max-new-tokens'?"),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_mistakes_are_one_line(
+    command: str, arguments: list[str], says: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"--model": str(tiny_model), "--benchmark": "basics-known", "--out": str(tmp_path / "s")}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert run([command, *(part for pair in given.items() for part in pair)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("codetune: ")
+    assert says in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--engine", "vllm"], "--engine vllm is not there yet"),
+        (["--engine", "openai", "--base-url", "http://localhost"], "--engine openai is not there yet"),
+        (["--engine", "vlm"], "did you mean 'vllm'?"),
+    ],
+)
+def test_other_engines_are_not_there_yet(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", "--model", "codetune-base", "--benchmark", "basics-known", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_malformed_problem_is_named_by_its_line(tiny_model: Path, problems_file: Path, tmp_path: Path, capsys: Any) -> None:
+    with problems_file.open("a") as file:
+        file.write('{"task_id": "own/2"\n')
+    out = tmp_path / "s.jsonl"
+    assert run(["generate", "--model", str(tiny_model), "--benchmark", str(problems_file), "--out", str(out)]) == 2
+    assert "own.jsonl, line 3: not JSON" in capsys.readouterr().err
+    assert not out.exists()

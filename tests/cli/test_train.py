@@ -1,0 +1,171 @@
+"""`codetune train` and `codetune plan` from their command lines, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from codetune.cli.main import run
+from codetune.config import StudyRecipe, TrainRecipe, load_recipe, shipped_recipes
+
+PROGRAM = [sys.executable, "-W", "ignore", "-c", "from codetune.cli.main import main; main()"]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("codetune: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_train_reports_and_a_second_call_finds_it_done(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(recipe_file), "--json"]) == 0
+    out, error = capsys.readouterr()
+    found = json.loads(out)
+    assert found["adapter"] == str(tmp_path / "run" / "adapter")
+    assert found["trainable_parameters"] == 1984
+    assert len(re.findall(r"^step \d+/12: loss [\d.]+.* tokens/s, \d+ s left$", error, re.MULTILINE)) == 10
+    assert run(["train", str(recipe_file)]) == 0
+    out, error = capsys.readouterr()
+    assert "is finished already" in error
+    assert "5.52% (1,984 of 35,936 parameters)" in out
+    assert "peak memory" in out
+    assert "method differ" in refused(capsys, "train", str(recipe_file), "--set", "method.lora_rank=4")
+
+
+def test_killed_and_started_again_it_resumes(recipe_file: Path, tmp_path: Path) -> None:
+    longer = ["train", str(recipe_file), "--set", "train.train_tokens=60000", "--set", "train.checkpoint_every_s=0.01"]
+    process = subprocess.Popen([*PROGRAM, *longer], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 10):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run" / "train.json").exists()
+    other = subprocess.run([*PROGRAM, *longer, "--set", "method.learning_rate=0.5"], capture_output=True, text=True, timeout=120)
+    assert other.returncode == 2
+    assert "holds a stopped run of another recipe (method differs)" in other.stderr
+    done = subprocess.run([*PROGRAM, *longer], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(re.findall(r"resumed at step (\d+) of", done.stderr)[0]) >= 8
+    assert (tmp_path / "run" / "adapter" / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.max_seq_ln=100", "did you mean 'max_seq_len'?"),
+        ("method.lora_rang=3", "did you mean 'lora_rank'?"),
+        ("train.max_seq_len=9999", "has 256 positions; set train.max_seq_len to 256 or less"),
+        ("model=codetune-bse", "did you mean 'codetune-base'?"),
+        ("data.source=nowhere.jsonl", "nowhere.jsonl not found"),
+        ("method.name=lorra", "did you mean 'lora'?"),
+        ("train.train_tokens", "give it as key=value"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_one_line(recipe_file: Path, capsys: pytest.CaptureFixture[str], override: str, says: str) -> None:
+    assert says in refused(capsys, "train", str(recipe_file), "--set", override)
+
+
+def test_a_missing_recipe_names_those_that_ship(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "train", "nowhere.yaml")
+    assert "no recipe at nowhere.yaml" in error
+    assert "train-lora.yaml" in error
+
+
+def test_a_malformed_row_is_named_by_its_line(recipe_file: Path, problems_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with problems_file.open("a") as file:
+        file.write('{"task_id": "own/2", "instruction": 7}\n')
+    error = refused(capsys, "train", str(recipe_file), "--set", f"data.source={problems_file}")
+    assert "own.jsonl, line 3: 'instruction' must be a string, got 7" in error
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(recipe_file: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the checkpoint's write fails."""
+    script = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({20_000}, {20_000}));" + PROGRAM[-1]
+    done = subprocess.run([*PROGRAM[:-1], script, "train", str(recipe_file)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("codetune: ")
+    assert "cannot write" in last
+    assert "Traceback" not in done.stderr
+    assert run(["train", str(recipe_file)]) == 0
+
+
+def test_plan_of_a_run_before_and_after(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The forecast of memory against the peak that a real run measures in a process of its own."""
+    assert run(["plan", str(recipe_file), "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)["runs"][0]
+    assert (before["state"], before["steps"], before["trainable_parameters"], before["total_parameters"]) == ("not begun", 12, 1984, 35936)
+    assert before["seconds"] > 0
+    subprocess.run([*PROGRAM, "train", str(recipe_file)], check=True, capture_output=True, timeout=120)
+    done = subprocess.run([*PROGRAM, "plan", str(recipe_file), "--json"], check=True, capture_output=True, text=True, timeout=120)
+    after = json.loads(done.stdout)["runs"][0]
+    assert after["state"] == "done"
+    measured = json.loads((Path(after["folder"]) / "train.json").read_text())
+    assert measured["steps"] == before["steps"]
+    assert measured["tokens"] == before["tokens"]
+    assert 0.5 < after["peak"] / measured["peak_memory_bytes"] < 2
+
+
+def test_plan_of_a_study(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study: dict[str, Any] = {
+        "name": "s", "models": str(tiny_model), "data": {"source": "basics", "max_examples": 40}, "benchmarks": "basics-known",
+        "methods": ["full", "lora", "prefix_tuning", "prompt_tuning"], "few_shot": 1, "seeds": 2, "out": str(tmp_path / "study"),
+        "train": {"train_tokens": 4000, "batch_tokens": 512, "max_seq_len": 236},
+    }  # fmt: skip
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study))
+    assert run(["plan", str(path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    assert [row["row"] for row in rows] == ["base", "base few-shot", *(m for m in study["methods"] for _ in range(2))]
+    peaks = {row["row"]: row["peak"] for row in rows if row["peak"]}
+    assert peaks["full"] > peaks["prompt_tuning"]
+    assert run(["plan", str(path), "--set", "train.max_seq_len=250"]) == 1  # 250 and 20 virtual tokens are more than 256 positions
+    out = capsys.readouterr().out
+    assert "cannot run prefix_tuning, prompt_tuning (4)" in out.replace("(2)", "(4)")
+    assert "set train.max_seq_len to 236 or less" in out
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"model_type": "t5", "d_model": 16, "num_heads": 2, "num_layers": 1}, "is an encoder-decoder model"),
+        ({"model_type": "falcon", "alibi": True, "hidden_size": 16, "num_attention_heads": 2}, "ALiBi positions, which cannot be packed"),
+    ],
+    ids=["encoder-decoder", "alibi"],
+)
+def test_plan_names_models_that_cannot_be_tuned(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], says: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
+    assert run(["plan", str(recipe_file), "--set", f"model={tmp_path / 'other'}"]) == 1
+    out = capsys.readouterr().out
+    assert "cannot run lora (1)" in out
+    assert says in " ".join(out.split())
+
+
+def test_plan_of_an_unknown_model(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", str(recipe_file), "--set", "model=gpt-2"]) == 1
+    assert "no model 'gpt-2': did you mean 'gpt2'?" in " ".join(capsys.readouterr().out.split())
+
+
+def test_every_shipped_recipe_loads_and_names_itself() -> None:
+    for name, path in shipped_recipes().items():
+        kind = StudyRecipe if "methods" in yaml.safe_load(path.read_text()) else TrainRecipe
+        load_recipe(path, kind)
+        assert name in path.read_text().split("\nname:")[0] or "quickstart" in name, f"{name}: its head should be its command"
+    assert os.path.basename("recipes/train-lora.yaml") in shipped_recipes()

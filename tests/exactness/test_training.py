@@ -1,0 +1,331 @@
+"""DESIGN's exactness rule 6 and the rest of what the loop promises: what is said to train trains, stops cost nothing, all methods alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codetune.batches import make_rows
+from codetune.config import LoraConfig, MethodConfig, TrainConfig
+from codetune.data.tokenise import TokenisedExamples, join
+from codetune.methods import attach
+from codetune.models.families import linear_layers
+from codetune.runs import read_rows
+from codetune.train.loop import METRICS, Material, Run, make_optimizer, train, validation_loss
+from codetune.train.plan import plan_steps
+from codetune.train.resume import CHECKPOINT, Progress
+from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, tiny
+
+RATES = {"full": 3e-3, "lora": 2e-2, "prefix_tuning": 5e-2, "prompt_tuning": 5e-2}
+STEPS = 8
+DROPOUT = LoraConfig(lora_rank=3, lora_dropout=0.3)
+
+
+def examples(seed: int, count: int = 30, tokens: tuple[int, int] = (3, VOCAB)) -> TokenisedExamples:
+    rng = np.random.default_rng(seed)
+    ids = [rng.integers(*tokens, rng.integers(4, 22)).tolist() for _ in range(count)]
+    return join(ids, [len(one) // 3 for one in ids])
+
+
+def make_run(
+    folder: Path,
+    family: str = "llama",
+    method: str | MethodConfig = "lora",
+    dtype: torch.dtype = torch.float32,
+    rate: float = 0,
+    **config: Any,
+) -> Run:
+    """A fresh model with the method on it, as a process that starts has it, about eight steps to go."""
+    settings = {"validations": 0, "checkpoint_every_s": 1e9, "micro_batch_size": 2} | config
+    model, facts = tiny(family, dtype)
+    chosen = METHODS[method] if isinstance(method, str) else method
+    adapted = attach(model, chosen, linear_layers(model), (facts.kv_heads, facts.head_dim), [7, 8, 9], 0)
+    adapted.root.to(dtype)
+    data, held = examples(1), examples(2, 9)
+    rows, held_rows = (make_rows(one, "exact", 40, range(len(one))) for one in (data, held))
+    material = Material(data, rows, plan_steps(rows, STEPS * 80, 80, seed=0), held, held_rows)
+    return Run(adapted, facts, material, TrainConfig.model_validate(settings), rate or RATES[chosen.name], folder)
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in run.adapted.trained().items()}
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in read_rows(folder / METRICS)]
+
+
+def assert_equal_runs(run: Run, wanted: Run, progress: Progress, wanted_progress: Progress) -> None:
+    """Bit for bit: weights, losses, counts."""
+    for name, parameter in wanted.adapted.trained().items():
+        assert torch.equal(run.adapted.trained()[name], parameter), name
+    assert losses(run.folder) == losses(wanted.folder)
+    for field in ("step", "tokens", "supervised_tokens", "first_loss", "last_loss", "best_val_loss"):
+        assert getattr(progress, field) == getattr(wanted_progress, field)
+
+
+def at_step(step: int, act: Callable[[], object]) -> Callable[[Progress, int], None]:
+    def report(progress: Progress, steps: int) -> None:
+        if progress.step == step:
+            act()
+
+    return report
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_said_to_train_trains_and_nothing_else(family: str, method: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, family, method, torch.float64)
+    trained = weights(run)
+    frozen = {name: parameter.detach().clone() for name, parameter in run.adapted.frozen().items()}
+    assert bool(frozen) == (method != "full")
+    train(run)
+    for name, parameter in run.adapted.trained().items():
+        assert not torch.equal(parameter, trained[name]), f"{name} did not move"
+    for name, parameter in run.adapted.frozen().items():
+        assert torch.equal(parameter, frozen[name]), f"{name} moved"
+        assert parameter.grad is None
+
+
+@pytest.mark.parametrize("method", [*METHODS, "lora with dropout"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(method: str, tmp_path: Path) -> None:
+    """Stopped in step 5, whose metrics are written already and whose weights are not; validations and best weights included."""
+    chosen = DROPOUT if method == "lora with dropout" else method
+    settings: dict[str, Any] = {"validations": 4, "checkpoint_every_s": 1e-9}
+    whole = make_run(tmp_path / "whole", method=chosen, **settings)
+    wanted = train(whole)
+    stopped = make_run(tmp_path / "stopped", method=chosen, **settings)
+    stopped.report = at_step(5, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped)
+    assert len(losses(stopped.folder)) == 5
+    again = make_run(tmp_path / "stopped", method=chosen, **settings)
+    assert_equal_runs(again, whole, train(again), wanted)
+
+
+KILLED = """
+import os, signal, sys, pathlib
+from tests.exactness.test_training import at_step, make_run, train
+run = make_run(pathlib.Path(sys.argv[1]), checkpoint_every_s=1e-9)
+run.report = at_step(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
+train(run)
+"""
+
+
+def test_a_killed_process_costs_nothing(tmp_path: Path) -> None:
+    """kill -9, in a process of its own."""
+    whole = make_run(tmp_path / "whole")
+    wanted = train(whole)
+    repository = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], cwd=repository, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    again = make_run(tmp_path / "killed")
+    first: list[int] = []
+    again.report = lambda progress, steps: first.append(progress.step)
+    progress = train(again)
+    assert first[0] == 5, "it started anew"
+    assert_equal_runs(again, whole, progress, wanted)
+
+
+def test_ctrl_c_saves_the_step_under_way_first(tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole")
+    wanted = train(whole)
+    before = signal.getsignal(signal.SIGINT)
+    stopped = make_run(tmp_path / "stopped")
+    stopped.report = at_step(3, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped)
+    assert signal.getsignal(signal.SIGINT) is before
+    again = make_run(tmp_path / "stopped")
+    first: list[int] = []
+    again.report = lambda progress, steps: first.append(progress.step)
+    progress = train(again)
+    assert first[0] == 4
+    assert_equal_runs(again, whole, progress, wanted)
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    after: list[str] = []
+
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        after.append("first")
+        signal.raise_signal(signal.SIGINT)
+        after.append("second")
+
+    run.report = at_step(2, twice)
+    with pytest.raises(KeyboardInterrupt):
+        train(run)
+    assert after == ["first"]
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    train(run)
+    again = make_run(tmp_path)
+    again.report = lambda progress, steps: interrupt()
+    assert train(again).step == STEPS
+    assert all(torch.equal(weights(run)[name], parameter) for name, parameter in again.adapted.trained().items())
+
+
+GOLDEN = {
+    "full": [4.7650361, 4.9912803, 4.6293081, 4.931437, 5.1303794, 3.9365749, 4.6346946, 4.7825928],
+    "lora": [4.7650361, 5.0089216, 4.6484091, 4.9470886, 5.180016, 3.9462458, 4.6007183, 4.8084084],
+    "prefix_tuning": [4.8840688, 5.0389628, 4.7950015, 5.1413874, 5.0756148, 4.4722722, 4.8561185, 5.1819871],
+    "prompt_tuning": [4.8840694, 5.0144019, 4.7439261, 5.1012179, 5.0725636, 4.5089512, 4.8791809, 5.1845381],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_golden_losses(method: str, tmp_path: Path) -> None:
+    """Recorded once from this code, in fp32: a change that means to keep the numbers keeps these."""
+    run = make_run(tmp_path, method=method)
+    train(run)
+    assert [loss for _, loss in losses(tmp_path)] == pytest.approx(GOLDEN[method], rel=1e-5)
+
+
+def test_all_methods_see_the_same_batches(tmp_path: Path) -> None:
+    seen = []
+    for method in METHODS:
+        run = make_run(tmp_path / method, method=method)
+        progress = train(run)
+        tokens = [(row["step"], row["tokens"]) for row in read_rows(run.folder / METRICS)]
+        seen.append((tokens, run.material.steps, progress.supervised_tokens))
+    assert all(one == seen[0] for one in seen)
+    assert seen[0][2] == sum(
+        int(run.material.examples.targets(index).sum())
+        for step in run.material.steps
+        for number in step
+        for index, _, _ in run.material.rows[number]
+    )
+
+
+def test_micro_batches_do_not_change_training(tmp_path: Path) -> None:
+    one = [loss for _, loss in losses(train_in(tmp_path / "1", 1))]
+    many = [loss for _, loss in losses(train_in(tmp_path / "9", 9))]
+    assert one == pytest.approx(many, rel=1e-6)
+
+
+def train_in(folder: Path, micro_batch_size: int) -> Path:
+    train(make_run(folder, dtype=torch.float64, micro_batch_size=micro_batch_size))
+    return folder
+
+
+def validated_on(run: Run, data: TokenisedExamples) -> Run:
+    rows = make_rows(data, "exact", 40, range(len(data)))
+    run.material = dataclasses.replace(run.material, validation=data, validation_rows=rows)
+    return run
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_learns_what_it_sees(method: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, method=method, rate=5 * RATES[method])
+    before = validation_loss(validated_on(run, run.material.examples))
+    train(run)
+    assert validation_loss(run) < before - 0.1
+
+
+@pytest.mark.parametrize("validations", [0, STEPS])
+def test_a_loss_that_is_no_number_stops_the_run_and_is_noted(validations: int, tmp_path: Path) -> None:
+    """A learning rate that throws the weights out of float32 in the first step; metrics stay valid JSON."""
+    progress = train(make_run(tmp_path, method="full", rate=1e38, validations=validations))
+    assert not progress.losses_finite
+    assert "at step" in progress.stopped
+    assert progress.step == 1
+    assert progress.best_val_loss is None
+    for line in (tmp_path / METRICS).read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in the metrics"))
+
+
+def best_of(folder: Path, **config: Any) -> tuple[Run, Progress, list[float]]:
+    """Validated on tokens that training never shows: the more is learnt, the less likely they get."""
+    run = validated_on(make_run(folder, method="full", rate=3e-2, validations=STEPS, **config), examples(3, 9, tokens=(0, 3)))
+    progress = train(run)
+    return run, progress, [row["val_loss"] for row in read_rows(folder / METRICS)]
+
+
+def test_the_best_weights_are_kept(tmp_path: Path) -> None:
+    run, progress, seen = best_of(tmp_path)
+    assert progress.best_val_loss == min(seen) < seen[-1]
+    assert validation_loss(run) == min(seen)
+
+
+def test_the_last_weights_are_kept_if_so_asked(tmp_path: Path) -> None:
+    run, progress, seen = best_of(tmp_path, keep="last")
+    assert progress.best_val_loss == min(seen) < seen[-1]
+    assert validation_loss(run) == seen[-1]
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    _, free, seen = best_of(tmp_path / "free")
+    run, progress, stopped = best_of(tmp_path / "early", patience=2)
+    assert free.stopped == ""
+    assert progress.stopped == "no better validation loss in 2 validations"
+    best = stopped.index(min(stopped))
+    assert len(stopped) == progress.step == best + 3 < STEPS
+    assert stopped == seen[: len(stopped)]
+    assert validation_loss(run) == min(stopped)
+
+
+@pytest.mark.parametrize(("validations", "steps"), [(0, []), (1, [8]), (3, [3, 6, 8]), (99, list(range(1, 9)))])
+def test_validations_are_spread_evenly_and_end_the_run(validations: int, steps: list[int], tmp_path: Path) -> None:
+    train(make_run(tmp_path, validations=validations))
+    assert [row["step"] for row in read_rows(tmp_path / METRICS) if "val_loss" in row] == steps
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_precisions(method: str, tmp_path: Path) -> None:
+    """bf16 is for products only: what trains stays in float32, and the losses stay near."""
+    curves = []
+    for precision in ("fp32", "bf16"):
+        run = make_run(tmp_path / precision, method=method, precision=precision)
+        train(run)
+        assert {parameter.dtype for parameter in run.adapted.trained().values()} == {torch.float32}
+        curves.append([loss for _, loss in losses(run.folder)])
+    assert all(math.isfinite(loss) for curve in curves for loss in curve)
+    assert curves[0] != curves[1]
+    assert curves[0] == pytest.approx(curves[1], rel=0.05)
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
+    train(make_run(tmp_path, schedule="linear", warmup_share=0.25, final_lr_share=0.5, rate=0.6))
+    rates = [row["lr"] for row in read_rows(tmp_path / METRICS)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.54, 0.48, 0.42, 0.36, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("method", "decayed"),
+    [("full", "all matrices"), ("lora", "all matrices"), ("prefix_tuning", "nothing"), ("prompt_tuning", "nothing")],
+)
+def test_weight_decay_spares_norms_biases_and_soft_prompts(method: str, decayed: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "gpt2", method)
+    optimizer = make_optimizer(run.adapted.trained(), TrainConfig(weight_decay=0.1), 1.0)
+    found = [parameter.ndim for group in optimizer.param_groups if group["weight_decay"] for parameter in group["params"]]
+    wanted = [parameter.ndim for parameter in run.adapted.trained().values() if parameter.ndim == 2]
+    assert found == (wanted if decayed == "all matrices" else [])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(run.adapted.trained())
+
+
+def test_a_checkpoint_of_another_process_id_does_no_harm(tmp_path: Path) -> None:
+    """What a killed process left of a file half written is not taken for a checkpoint."""
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / f".state.pt.{os.getpid() + 1}.tmp").write_bytes(b"half")
+    assert train(make_run(tmp_path)).step == STEPS

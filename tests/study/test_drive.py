@@ -1,0 +1,131 @@
+"""A study through its real seams: child processes, the shipped model, the sandbox, the report; and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codetune.config import StudyRecipe, load_recipe, shipped_recipes, validate
+from codetune.errors import UserError
+from codetune.models.load import SHIPPED
+from codetune.runs import read_json
+from codetune.study.drive import CellProgress, run_study
+from codetune.study.plan import plan_cells
+from codetune.study.report import report_json
+
+MEASURED = {"train_seconds", "tokens_per_s", "peak_memory_bytes", "generation_tokens_per_s"}
+pytestmark = pytest.mark.skipif(not SHIPPED["codetune-base"].is_dir(), reason="the shipped model is not in this checkout")
+
+
+def small(folder: Path, methods: list[Any], **changes: Any) -> StudyRecipe:
+    train = {"train_tokens": 3000, "batch_tokens": 1000, "max_seq_len": 256, "precision": "bf16", "validations": 1}
+    tree = {
+        "name": "small", "models": "codetune-base", "data": {"source": "basics", "max_examples": 60, "validation_examples": 10},
+        "methods": methods, "benchmarks": ["basics-known"], "max_problems": 6, "train": train,
+        "decoding": {"max_new_tokens": 24, "batch_size": 6}, "out": str(folder),
+    }  # fmt: skip
+    return validate(tree | changes, StudyRecipe, "test")
+
+
+def silent(progress: CellProgress) -> None:
+    pass
+
+
+def test_a_study_runs_and_a_second_call_finds_everything_done(tmp_path: Path) -> None:
+    recipe = small(tmp_path, ["lora"])
+    stages: list[str] = []
+    written = run_study(recipe, lambda progress: stages.append(progress.stage))
+    assert written.html.exists()
+    assert {"starting", "training", "answering basics-known", "running basics-known"} <= set(stages)
+    cells = {cell["method"]: cell for cell in report_json(tmp_path)["cells"]}
+    assert cells.keys() == {"base", "lora"}
+    assert cells["lora"]["valid"], cells["lora"]["invalid_cause"]
+    assert 0.05 < cells["lora"]["trainable_share"] < 0.08
+    result = next(read_json(path) for path in tmp_path.glob("cells/lora-*/result.json"))
+    assert {gate["name"]: gate["level"] for gate in result["gates"] if ":" not in gate["name"]} == dict.fromkeys(
+        ("trained_tensors_moved", "frozen_tensors_kept", "finite_loss", "reload", "merge", "adapter_effect", "eos_labels",
+         "train_test_overlap", "batch_invariance"), "ok",
+    )  # fmt: skip
+    again: list[str] = []
+    run_study(recipe, lambda progress: again.append(progress.stage))
+    assert again == []
+
+
+def test_cells_are_keyed_by_what_determines_them(tmp_path: Path) -> None:
+    def keys(**changes: Any) -> list[str]:
+        return [cell.key for cell in plan_cells(small(tmp_path, ["full", "lora"], **changes))]
+
+    plain = keys()
+    assert len(set(plain)) == 3  # the base row is there without being asked for
+    assert keys() == plain
+    assert keys(decoding={"max_new_tokens": 32}) == plain  # only evaluated anew
+    other_rate = [cell.key for cell in plan_cells(small(tmp_path, ["full", {"name": "lora", "learning_rate": 1e-5}]))]
+    assert other_rate[:2] == plain[:2]
+    assert other_rate[2] != plain[2]
+    assert set(keys(seeds=[1])[1:]).isdisjoint(plain)
+    evaluation = {cell.evaluation_hash for cell in plan_cells(small(tmp_path, [], decoding={"max_new_tokens": 32}))}
+    assert evaluation.isdisjoint(cell.evaluation_hash for cell in plan_cells(small(tmp_path, [])))
+
+
+def test_what_cannot_work_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"max_seq_len=1020 with 20 virtual tokens: codetune-base has 1024 positions"):
+        run_study(small(tmp_path, ["prompt_tuning"], train={"max_seq_len": 1020, "train_tokens": 2000}), silent)
+    with pytest.raises(UserError, match="did you mean 'codetune-base'"):
+        run_study(small(tmp_path / "other", [], models="codetune-bas"), silent)
+
+
+def test_shipped_studies_can_be_planned(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODETUNE_DATA", str(data_folder))
+    for name in ("quickstart.yaml", "conala-basics-model.yaml"):
+        rows = [cell.row for cell in plan_cells(load_recipe(shipped_recipes()[name], StudyRecipe))]
+        assert rows == ["base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning"]
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_with_the_same_report(tmp_path: Path) -> None:
+    """kill -9 of the whole study while the second method trains; the child must die too, or its folder stays held."""
+    methods = ["full", "prefix_tuning"]
+    train = {"train_tokens": 30_000, "batch_tokens": 1000, "max_seq_len": 256, "checkpoint_every_s": 0.5}
+    whole = small(tmp_path / "whole", methods, train=train)
+    cut = whole.model_copy(update={"out": tmp_path / "cut"})
+    run_study(whole, silent)
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(json.dumps(cut.model_dump(mode="json")))
+    command = [sys.executable, "-m", "codetune.cli", "study", "run", str(recipe_file)]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "CODETUNE_CACHE": str(tmp_path / "cache")})
+    _wait_for(lambda: any(len(path.read_text().splitlines()) > 5 for path in cut.folder.glob("cells/prefix*/metrics.jsonl")))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    time.sleep(1)
+    run_study(cut, silent)
+    assert _unmeasured(report_json(cut.folder)) == _unmeasured(report_json(whole.folder))
+    for kind in ("samples", "scores"):
+        ours, theirs = (sorted(folder.glob(f"cells/*/{kind}-*.jsonl")) for folder in (whole.folder, cut.folder))
+        assert [_timeless(path) for path in ours] == [_timeless(path) for path in theirs]
+
+
+def _wait_for(happened: Any, limit_s: float = 300) -> None:
+    until = time.monotonic() + limit_s
+    while not happened():
+        assert time.monotonic() < until, "the study did not get so far"
+        time.sleep(0.1)
+
+
+def _unmeasured(report: Any) -> Any:
+    return [{key: value for key, value in cell.items() if key not in MEASURED} for cell in report["cells"]]
+
+
+def _timeless(path: Path) -> list[Any]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if row.get("result"):
+            row["result"]["seconds"] = 0
+    return rows
