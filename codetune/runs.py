@@ -48,11 +48,12 @@ def read_json(path: Path) -> Any:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add one JSON line, flushed to the operating system at once."""
+    """Add one JSON line, flushed to the operating system at once. A torn line before it (a kill) stays alone in its line."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        with path.open("ab+") as file:
+            torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            file.write(b"\n" * torn + json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     except OSError as error:
         raise _disk_error(error, path) from None
 

@@ -15,14 +15,14 @@ from codetune.models.load import TextTokenizer
 @cache
 def gpt2(data: Path) -> TextTokenizer:
     folder = data / "gpt2_tokenizer"
-    return TextTokenizer(transformers.GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt")), has_bos=False)
+    return TextTokenizer(transformers.GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt")))
 
 
 @cache
 def llama2(data: Path) -> TextTokenizer:
-    """As transformers converts it where the sentencepiece library is installed, which this does without."""
+    """As transformers converts it where the sentencepiece library is installed; like the published one it puts BOS first."""
     vocab = {piece: number for number, piece in enumerate(_pieces((data / "llama2_tokenizer" / "tokenizer.model").read_bytes()))}
-    return TextTokenizer(transformers.LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab)), has_bos=True)
+    return TextTokenizer(transformers.LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab), add_bos_token=True))
 
 
 def _pieces(model: bytes) -> Iterator[str]:

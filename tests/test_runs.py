@@ -130,3 +130,13 @@ def test_a_killed_holders_lock_is_gone(tmp_path: Path) -> None:
         holder.kill()
     with locked(tmp_path):
         pass
+
+
+def test_a_row_after_a_torn_line_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_row(path, {"a": 1})
+    with path.open("ab") as file:
+        file.write(b'{"a": 2, "torn')
+    append_row(path, {"a": 3})
+    append_row(path, {"a": 4})
+    assert read_rows(path) == [{"a": 1}, {"a": 3}, {"a": 4}]

@@ -79,7 +79,7 @@ def document_attention(
     keys, values = _with_virtual(key, layout), _with_virtual(value, layout)
     queries = _by_document(query[:, :, leading:], layout)
     out = scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
-    text = out.transpose(1, 2).flatten(0, 1)[layout.back].unflatten(0, (query.shape[0], -1))
+    text = out.transpose(1, 2).flatten(0, 1)[layout.back].view(query.shape[0], -1, query.shape[1], value.shape[-1])
     if not leading:
         return text, None
     first, theirs, worth = (states[:, :, :leading] for states in (query, key, value))

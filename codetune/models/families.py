@@ -25,7 +25,6 @@ class Family:
     head_dim: int
     max_positions: int
     sliding_window: int | None  # a query sees keys at most this many positions back, itself included
-    has_bos: bool  # the tokenizer's texts start with BOS (Llama, Mistral)
 
 
 def family_of(config: Any) -> Family:
@@ -46,7 +45,6 @@ def family_of(config: Any) -> Family:
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         max_positions=config.max_position_embeddings,
         sliding_window=_window(config),
-        has_bos=config.model_type in {"llama", "mistral", "gemma", "gemma2"},
     )
 
 

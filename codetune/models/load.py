@@ -33,9 +33,11 @@ ALIASES = {
 class TextTokenizer:
     """A transformers tokenizer behind the two encodings that codetune needs; see `data.tokenise.Tokenizer`."""
 
-    def __init__(self, tokenizer: Any, has_bos: bool) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self.inner = tokenizer
-        self.bos_id: int | None = tokenizer.bos_token_id if has_bos else None
+        # Whether a text starts with BOS is the tokenizer's own habit: many a Llama's has one that it never puts there.
+        bos = tokenizer.bos_token_id
+        self.bos_id: int | None = bos if bos is not None and tokenizer("x").input_ids[:1] == [bos] else None
         if tokenizer.eos_token_id is None:
             raise UserError("this tokenizer has no EOS token, so a model tuned with it could never stop")
         self.eos_id: int = tokenizer.eos_token_id
@@ -112,7 +114,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {_reason(error)}") from None
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer, family.has_bos), family, model_hash(model))
+    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
@@ -128,7 +130,7 @@ def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> 
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     use_document_attention(model)
-    return LoadedModel("new", model, TextTokenizer(tokenizer, False), family_of(config), model_hash(model))
+    return LoadedModel("new", model, TextTokenizer(tokenizer), family_of(config), model_hash(model))
 
 
 def no_dropout(config: Any) -> None:

@@ -54,7 +54,7 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
         _quiet()
         config = transformers.AutoConfig.from_pretrained(where)
         family = family_of(config)
-        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where), family.has_bos)
+        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from codetune.config import Architecture
 from codetune.data.prepare import save_tokenizer
 from codetune.errors import UserError
 from codetune.methods import attach
+from codetune.models.attention import DOCUMENTS
 from codetune.models.families import family_of, linear_layers
 from codetune.models.forward import logits_of
 from codetune.models.load import load_model, model_hash, new_model, no_dropout, resolve
@@ -179,7 +180,7 @@ def test_a_new_model_is_saved_and_loaded_whole(tmp_path: Path) -> None:
     loaded = load_model(str(tmp_path / "model"))
     assert (loaded.model_hash, loaded.family) == (made.model_hash, made.family)
     assert loaded.model.dtype == torch.float32
-    assert loaded.model.config._attn_implementation == "sdpa"
+    assert loaded.model.config._attn_implementation == DOCUMENTS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
