@@ -141,6 +141,10 @@ def test_no_junk_drawers() -> None:
         ["doctor", "--help"],
         ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
         ["study", "report", "--help"],
+        ["data", "list"],
+        ["data", "stats", "basics-known"],
+        ["data", "decontaminate", "nowhere.jsonl"],
+        ["data", "prepare", "train-lora.yaml"],
     ],
     ids=" ".join,
 )

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
-import torch
 import typer
 import yaml
 from rich.markup import escape
@@ -25,7 +23,7 @@ from codetune.cli.output import to_stdout
 from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_recipe, recipe_path
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
-from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate
+from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate, memory_there_is
 from codetune.models.load import LoadedModel
 from codetune.models.outline import load_outline, outline_of, trained_parameters
 from codetune.records import to_json
@@ -80,7 +78,7 @@ def plan(
         single = load_recipe(path, TrainRecipe, overrides or [])
         folder = out or single.out or Path("runs") / single.name
         rows = [forecaster.planned(single, single.method.label or single.method.name, folder, _train_state(folder))]
-    limit = _memory_bytes()
+    limit = memory_there_is()
     if as_json:
         print(json.dumps({"memory_bytes": limit, "runs": [to_json(row) | {"peak": row.memory and row.memory.peak} for row in rows]}))
     else:
@@ -121,7 +119,7 @@ class Forecaster:
             "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
             "steps": len(material.steps), "tokens": sum(row_tokens(material.rows[row]) for step in material.steps for row in step),
             "left_out": material.examples.dropped_long, "memory": forecast_memory(outline, method, recipe.train, passes),
-            "seconds": forecast_seconds(outline, method, passes, validation, self._rates[rate_key]),
+            "seconds": forecast_seconds(outline, method, recipe.train, passes, validation, self._rates[rate_key]),
         }  # fmt: skip
 
     def _material(self, recipe: TrainRecipe, loaded: LoadedModel) -> Material:
@@ -189,13 +187,6 @@ def _train_state(folder: Path) -> str:
         steps = [row["step"] for row in read_rows(folder / METRICS) if "step" in row]
         return f"stopped near step {steps[-1]}" if steps else "begun"
     return "not begun"
-
-
-def _memory_bytes() -> int:
-    """What there is to train in: the first GPU's memory, or the machine's."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    return int(psutil.virtual_memory().total)
 
 
 def _show(rows: Sequence[Planned], limit: int) -> None:

@@ -20,7 +20,8 @@ is not in it.
 Time: the multiply-adds of all micro-batches in linear layers, attention and LM head (targets alone), two operations each; three times
 over for layers that train (forward, backward for inputs, backward for weights), twice where they are frozen, once in validation;
 divided by the rate of a product of the model's own shape, measured here, times UTILISATION, the share of that rate which training
-reaches: norms, softmax, rotation, masks and the optimiser are no products.
+reaches: norms, softmax, rotation, masks and the optimiser are no products. Measured on one CPU core with the shipped model's shape, rows
+of 512, for full / LoRA / prefix-tuning: 0.70 / 0.58 / 0.65 in fp32 and 0.49 / 0.39 / 0.38 in bf16.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningCo
 from codetune.models.forward import LOSS_CHUNK_TOKENS
 from codetune.models.outline import Outline, lora_targets, trained_parameters
 
-UTILISATION = 0.5
+UTILISATION = {"fp32": 0.6, "bf16": 0.42}
 MEASURED_S = 0.5
 
 
@@ -93,13 +94,13 @@ def activation_bytes(outline: Outline, method: MethodConfig, train: TrainConfig,
 
 
 def forecast_seconds(
-    outline: Outline, method: MethodConfig, passes: Iterable[Pass], validation: Iterable[Pass], operations_per_s: float
+    outline: Outline, method: MethodConfig, train: TrainConfig, passes: Iterable[Pass], validation: Iterable[Pass], operations_per_s: float
 ) -> float:
     """Training time with validation, at a measured rate of matrix products."""
     factor = 3 if isinstance(method, FullConfig) else 2
     trained = sum(_operations(outline, method, one, factor) for one in passes)
     validated = sum(_operations(outline, method, one, 1) for one in validation)
-    return (trained + validated) / (operations_per_s * UTILISATION)
+    return (trained + validated) / (operations_per_s * UTILISATION[train.precision])
 
 
 def measure_rate(outline: Outline, train: TrainConfig, tokens: int, seconds: float = MEASURED_S) -> float:
@@ -118,6 +119,13 @@ def measure_rate(outline: Outline, train: TrainConfig, tokens: int, seconds: flo
         if count == 0:
             started = time.perf_counter()
     return 2 * tokens * widest.inputs * widest.outputs * count / spent
+
+
+def memory_there_is() -> int:
+    """Bytes to train in: the first GPU's, or the machine's."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return int(psutil.virtual_memory().total)
 
 
 def largest(passes: Sequence[Pass]) -> Pass:
