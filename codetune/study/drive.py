@@ -42,7 +42,7 @@ class CellProgress:
 def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None]) -> Report:
     """Every cell that is not done yet, then the report. Killed at any moment, it goes on where it was.
 
-    Base rows go first, as the others are compared with them; then `cells_at_once` at a time, each with its share of the cores.
+    The base models go first, as the other rows are compared with them; then `cells_at_once` at a time, each with its share of the cores.
     Raises UserError for what cannot work, and, when all other cells are done, for cells that failed.
     """
     cells = plan_cells(recipe)
@@ -54,8 +54,8 @@ def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None]) -> Re
         waiting = unfinished(cells, [read_result(cell) for cell in cells])
         starts = [CellProgress(cell, number, len(cells)) for number, cell in enumerate(cells, start=1) if cell in waiting]
         running = Running(recipe.cells_at_once, report)
-        failures = running.all([start for start in starts if start.cell.train is None])
-        failures += running.all([start for start in starts if start.cell.train is not None])
+        failures = running.all([start for start in starts if start.cell.base_folder is None])
+        failures += running.all([start for start in starts if start.cell.base_folder is not None])
         if failures and len(failures) == len(waiting):
             raise UserError("; ".join(failures))
         written = write_report(recipe.folder)
@@ -84,14 +84,15 @@ class Running:
         self.at_once, self._report = at_once, report
         self._lock = threading.Lock()
         self._children: set[subprocess.Popen[str]] = set()
-        self._threads = max(1, len(os.sched_getaffinity(0)) // at_once)
 
     def all(self, starts: Sequence[CellProgress]) -> list[str]:
         """Run these cells to their end; what went wrong with those that failed. A mistake of the user's ends all of them."""
         failures = []
-        pool = ThreadPoolExecutor(self.at_once)
+        at_once = max(1, min(self.at_once, len(starts)))
+        threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+        pool = ThreadPoolExecutor(at_once)
         try:
-            for future in as_completed([pool.submit(self._one, start) for start in starts]):
+            for future in as_completed([pool.submit(self._one, start, threads) for start in starts]):
                 try:
                     future.result()
                 except CellError as error:
@@ -104,14 +105,14 @@ class Running:
             pool.shutdown()
         return failures
 
-    def _one(self, start: CellProgress) -> None:
+    def _one(self, start: CellProgress, threads: int) -> None:
         """One cell in a child process. Its stderr is kept as log.txt."""
         cell, error = start.cell, ""
         self._tell(start)
         config = cell.folder / "cell.json"
         write_json(config, cell.model_dump(mode="json"))
         command = [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with (cell.folder / LOG).open("a") as log:
             # In a session of its own: the terminal's Ctrl-C reaches this process alone, which hands it on once.
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True, env=environment)

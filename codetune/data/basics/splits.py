@@ -11,6 +11,7 @@ import copy
 import functools
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -114,7 +115,8 @@ def _shares(total: int, count: int) -> list[int]:
 def _problems(family_name: str, variants: Sequence[Variant], quota: int, rng: random.Random) -> Iterator[Problem]:
     """`quota` problems of a family: the variants take turns, each with a fresh wording every time."""
     tests = [call_tests(variant) for variant in variants]
-    wordings = [_wordings(variant, rng) for variant in variants]
+    names = function_names()[family_name]
+    wordings = [_wordings(variant, names, rng) for variant in variants]
     for turn in range(quota):
         index = turn % len(variants)
         variant = variants[index]
@@ -130,7 +132,22 @@ def _problems(family_name: str, variants: Sequence[Variant], quota: int, rng: ra
         )
 
 
-def _wordings(variant: Variant, rng: random.Random) -> list[tuple[str, str, str]]:
-    wordings = list(itertools.product(variant.names, variant.wishes, FRAMES))
+@functools.lru_cache(maxsize=1)
+def function_names() -> dict[str, tuple[str, ...]]:
+    """What a family's functions may be called: the names that all its variants share, or else the family's own name.
+
+    A name that spells out a variant's parameters would give half of the answer away, and to copy it token by token is a skill
+    apart from writing the function.
+    """
+    names = {}
+    for family in all_families():
+        variants = list(family.variants())
+        counts = Counter(name for variant in variants for name in variant.names)
+        names[family.name] = tuple(name for name, count in counts.items() if count == len(variants)) or (family.name,)
+    return names
+
+
+def _wordings(variant: Variant, names: Sequence[str], rng: random.Random) -> list[tuple[str, str, str]]:
+    wordings = list(itertools.product(names, variant.wishes, FRAMES))
     rng.shuffle(wordings)
     return wordings
