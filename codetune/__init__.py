@@ -13,15 +13,10 @@ Names are looked up when they are first used, so that `import codetune` loads ne
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import Any
 
 _HOME = {
     "finetune": "codetune.train.finetune",
-    "evaluate": "codetune.api",
-    "score": "codetune.api",
-    "study": "codetune.api",
     "load_recipe": "codetune.config",
     "TrainRecipe": "codetune.config",
     "StudyRecipe": "codetune.config",
@@ -31,10 +26,13 @@ _HOME = {
     "UserError": "codetune.errors",
     "shipped_recipes": "codetune.config",
 }
-__all__ = sorted(_HOME)
+_CALLABLE = ("evaluate", "score", "study")  # modules of these names that are functions, too: see `callable`
+__all__ = sorted([*_HOME, *_CALLABLE])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _CALLABLE:
+        return importlib.import_module(f"codetune.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'codetune' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
@@ -42,14 +40,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *__all__]
-
-
-class _Package(types.ModuleType):
-    """`codetune.score` stays the function, although a sub-package of that name is put in its place when it is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _HOME or not isinstance(value, types.ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

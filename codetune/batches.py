@@ -19,6 +19,7 @@ from codetune.data.tokenise import TokenisedExamples
 Piece = tuple[int, int, int]  # example, start, stop
 Row = list[Piece]
 PADDING = 0  # document number of padding
+WIDTH_STEP = 32  # widths are rounded up: kernels are compiled anew, and kept, for every new shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,17 @@ def make_rows(examples: TokenisedExamples, packing: Packing, capacity: int, orde
     return [[(i, 0, int(lengths[i])) for i in row] for row in best_fit_decreasing(lengths.tolist(), capacity)]
 
 
+def rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
 def row_tokens(row: Row) -> int:
     return sum(stop - start for _, start, stop in row)
 
 
 def collate(examples: TokenisedExamples, rows: Sequence[Row], packing: Packing, pad_id: int = 0) -> Batch:
-    """Rows as one batch, padded to its longest row. In `concatenated` rows all documents are one: they see each other."""
-    width = max(row_tokens(row) for row in rows)
+    """Rows as one batch, padded to its longest row or a little more. In `concatenated` rows all documents are one: they see each other."""
+    width = rounded_up(max(row_tokens(row) for row in rows), WIDTH_STEP)
     ids = np.full((len(rows), width), pad_id, dtype=np.int64)
     documents = np.full((len(rows), width), PADDING, dtype=np.int64)
     positions = np.tile(np.arange(width), (len(rows), 1))

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from codetune.callable import make_callable
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
@@ -26,6 +27,8 @@ from codetune.score.execution import Checker, Job, count_integrity, count_verdic
 from codetune.score.pass_at_k import per_problem, usable_ks
 from codetune.score.statistics import mean_interval
 from codetune.score.text import METRICS, TextScores, score_text
+
+make_callable(__name__)  # `codetune.evaluate(...)` is the API's call
 
 PASS_AT_K = "pass_at_k"
 DEFAULT_KS = (1, 10, 100)

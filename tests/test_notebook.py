@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import nbformat
@@ -26,10 +26,13 @@ def test_no_outputs_are_stored() -> None:
     assert not [cell for cell in cells_of(notebook) if cell.outputs or cell.execution_count is not None]
 
 
-def test_the_calls_stay_functions() -> None:
-    """`codetune.evaluate`, `score` and `study` are modules, too; importing those must not take the calls' place."""
+def test_the_calls_stay_callable() -> None:
+    """`codetune.evaluate`, `score` and `study` are modules, too; importing those must not take the calls' place, nor the other way."""
     for _ in range(2):
-        assert not [name for name in codetune.__all__ if isinstance(getattr(codetune, name), ModuleType)]
+        assert not [name for name in codetune.__all__ if not callable(getattr(codetune, name))]
+        assert importlib.import_module("codetune.study.tables").format_bytes(1000) == codetune.study.tables.format_bytes(1000)
+    with pytest.raises(codetune.UserError, match="unknown benchmark"):
+        codetune.score([], "no-such-benchmark")
 
 
 @pytest.mark.slow

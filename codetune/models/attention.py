@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from codetune.batches import Batch
+from codetune.batches import WIDTH_STEP, Batch, rounded_up
 
 DOCUMENTS = "codetune_documents"
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
@@ -51,7 +51,7 @@ def layout_of(batch: Batch, virtual: int) -> Layout:
     text = (batch.documents > 0).flatten()
     number = (starts.flatten().cumsum(0) - 1)[text]
     place = index[text] - first[number]
-    width = int(place.max()) + 1
+    width = rounded_up(int(place.max()) + 1, WIDTH_STEP)
     places = torch.zeros(len(first), width, dtype=torch.long, device=first.device)
     places[number, place] = index[text]
     back = torch.zeros_like(index)
@@ -73,18 +73,27 @@ def document_attention(
     if layout is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
-    virtual, grouped = layout.virtual, query.shape[1] != key.shape[1]
+    virtual = layout.virtual
     leading = query.shape[2] - (key.shape[2] - virtual)  # virtual tokens that are queries too: prompt-tuning's, or none
-    mask = _causal_after(virtual, layout.places.shape[1], query.device) if virtual else None
-    keys, values = _with_virtual(key, layout), _with_virtual(value, layout)
-    queries = _by_document(query[:, :, leading:], layout)
-    out = scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
+    mask = _causal_after(virtual, layout.places.shape[1], query.device)
+    out = _attend(_by_document(query[:, :, leading:], layout), _with_virtual(key, layout), _with_virtual(value, layout), mask, scaling)
     text = out.transpose(1, 2).flatten(0, 1)[layout.back].view(query.shape[0], -1, query.shape[1], value.shape[-1])
     if not leading:
         return text, None
     first, theirs, worth = (states[:, :, :leading] for states in (query, key, value))
-    prompt = scaled_dot_product_attention(first, theirs, worth, is_causal=True, scale=scaling, enable_gqa=grouped)
+    prompt = _attend(first, theirs, worth, _causal_after(0, leading, query.device), scaling)
     return torch.cat([prompt.transpose(1, 2), text], dim=1), None
+
+
+def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """SDPA on a GPU; on a CPU plain matrix products, as the backward pass of SDPA's kernel there is several times slower."""
+    if queries.device.type != "cpu":
+        return scaled_dot_product_attention(queries, keys, values, mask, scale=scaling, enable_gqa=True)
+    groups = queries.shape[1] // keys.shape[1]
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
+    scores = (queries * (scaling or queries.shape[-1] ** -0.5)) @ keys.transpose(-1, -2)
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1).to(values.dtype) @ values
 
 
 def _by_document(states: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -12,6 +12,9 @@ Memory, in bytes, of one process that trains in float32 (w = 4), or with matrix 
                   term for the norms. Under a soft prompt the inputs of frozen layers are not kept. LoRA adds w x rank for each
                   target. Masks: R T S x (1 + w x layers) for S keys, prefix-tuning's among them, as torch turns them from bool to
                   numbers in each layer. (Within 0.65 to 1.25 of what autograd keeps for GPT-2, Llama, Mistral and Falcon shapes.)
+    kernels       bf16 on a CPU alone: oneDNN compiles a product anew for every shape and keeps 1,024 of them, about 1.75 MB each; three
+                  for each number of targets (the LM head), three for each shape of batch and of linear layer. The size was fitted to
+                  one machine (1.28, 1.82 and 2.62 GB at the peak after 50, 120 and 400 thousand tokens of recipes/train-lora.yaml).
     logits        4 per target and word of the vocabulary (log-probabilities), and 8 more for 4,096 of the targets (gradients)
 
 The peak is forecast as the sum. Gradients grow while activations shrink, so it is never quite reached; what the allocator loses
@@ -40,6 +43,7 @@ from codetune.models.outline import Outline, lora_targets, trained_parameters
 
 UTILISATION = {"fp32": 0.6, "bf16": 0.42}
 MEASURED_S = 0.5
+KERNELS_KEPT, KERNEL_BYTES = 1024, 1_750_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ class MemoryForecast:
     gradients: int
     optimiser: int
     activations: int
+    kernels: int
     logits: int
 
     @property
     def peak(self) -> int:
-        return self.process + self.weights + self.gradients + self.optimiser + self.activations + self.logits
+        return self.process + self.weights + self.gradients + self.optimiser + self.activations + self.kernels + self.logits
 
 
 def forecast_memory(outline: Outline, method: MethodConfig, train: TrainConfig, passes: Iterable[Pass]) -> MemoryForecast:
@@ -77,6 +82,7 @@ def forecast_memory(outline: Outline, method: MethodConfig, train: TrainConfig, 
         gradients=4 * trained,
         optimiser=8 * trained,
         activations=max(activation_bytes(outline, method, train, one) for one in distinct),
+        kernels=_kernel_bytes(outline, train, distinct),
         logits=max(4 * (one.targets + 2 * min(one.targets, LOSS_CHUNK_TOKENS)) for one in distinct) * outline.family.vocab_size,
     )
 
@@ -156,6 +162,14 @@ def _weight_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, tr
         return 4 * outline.parameters + (2 * outline.linear_parameters if train.precision == "bf16" else 0)
     frozen = 4 * outline.parameters - (2 * outline.linear_parameters if train.precision == "bf16" else 0)
     return frozen + (6 if train.precision == "bf16" else 4) * trained
+
+
+def _kernel_bytes(outline: Outline, train: TrainConfig, passes: set[Pass]) -> int:
+    if train.precision != "bf16" or torch.cuda.is_available():
+        return 0
+    shapes = {(linear.inputs, linear.outputs) for linear in outline.linears}
+    kernels = 3 * len({one.targets for one in passes}) + 3 * len(shapes) * len({(one.rows, one.width) for one in passes})
+    return min(kernels, KERNELS_KEPT) * KERNEL_BYTES
 
 
 def _width(train: TrainConfig) -> int:

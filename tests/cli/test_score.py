@@ -76,7 +76,9 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_running(tmp_path: Path) -> None:
     problems = write(tmp_path / "own.jsonl", {**PROBLEM, "timeout_s": 600})
     samples = write(tmp_path / "s.jsonl", {"task_id": "own/0", "completion": "    while True: pass\n"})
     program = [sys.executable, "-c", "from codetune.cli.main import main; main()", "score", samples, "--benchmark", problems]
-    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell that puts this test in the background would have its children ignore Ctrl-C.
+    listens = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True, **listens)
     tree = psutil.Process(process.pid)
     while not tree.children() and process.poll() is None:
         time.sleep(0.01)

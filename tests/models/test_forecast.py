@@ -103,10 +103,13 @@ def test_memory_by_hand() -> None:
     assert (full.weights, full.gradients, full.optimiser) == tuple(n * outline.parameters for n in (4, 4, 8))
     assert full.logits == 50 * 256 * 12
     assert full.peak - full.process == full.weights + full.gradients + full.optimiser + full.activations + full.logits
+    assert full.kernels == 0
     lora = forecast_memory(outline, LoraConfig(), TrainConfig(precision="bf16"), [one, Pass(1, 10, 5)])
     trained = trained_parameters(outline, LoraConfig())
     assert lora.weights == 4 * outline.parameters - 2 * outline.linear_parameters + 6 * trained
     assert (lora.gradients, lora.optimiser) == (4 * trained, 8 * trained)
+    if not torch.cuda.is_available():  # two numbers of targets; two shapes of batch times three of linear layer
+        assert lora.kernels == (3 * 2 + 3 * 2 * 3) * 1_750_000
 
 
 def test_time_follows_the_work() -> None:
