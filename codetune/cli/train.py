@@ -19,11 +19,8 @@ from rich.table import Table
 
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
-from codetune.errors import UserError
 from codetune.records import Json
-from codetune.runs import read_json
 from codetune.train.finetune import ADAPTER, RESULT, finetune
-from codetune.train.resume import CHECKPOINT
 from codetune.train.resume import Progress as TrainProgress
 
 app = typer.Typer(add_completion=False)
@@ -43,7 +40,6 @@ def train(
     folder = out or loaded.out or Path("runs") / loaded.name
     console = to_stderr()
     before = (folder / RESULT).exists()
-    _refuse_another_recipe(loaded, folder)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
@@ -55,17 +51,6 @@ def train(
         print(json.dumps({"adapter": str(folder / ADAPTER)} | summary))
     else:
         _show(summary, loaded, folder)
-
-
-def _refuse_another_recipe(recipe: TrainRecipe, folder: Path) -> None:
-    """A checkpoint of other settings cannot be gone on from, and is not thrown away unasked."""
-    if (folder / RESULT).exists() or not (folder / CHECKPOINT).exists():
-        return
-    before, now = read_json(folder / "config.json"), recipe.model_dump(mode="json")
-    differing = sorted(key for key in now if key != "out" and before.get(key) != now[key])
-    if differing:
-        differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
-        raise UserError(f"{folder} holds a stopped run of another recipe ({differ}): choose another --out, or remove it")
 
 
 def _once_resumed(console: Console, report: Report) -> Report:

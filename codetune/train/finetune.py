@@ -28,7 +28,7 @@ from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.loop import Material, Run, precision, train
 from codetune.train.plan import plan_steps
-from codetune.train.resume import Progress
+from codetune.train.resume import CHECKPOINT, Progress
 
 ADAPTER = "adapter"
 RESULT = "train.json"
@@ -42,8 +42,8 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
     """
     with locked(folder):
         config = recipe.model_dump(mode="json")
+        _refuse_another_recipe(config, folder)
         if (folder / RESULT).exists():
-            _require_same(read_json(folder / "config.json"), config, folder)
             return dict(read_json(folder / RESULT))
         write_json(folder / "config.json", config)
         loaded = load_base(recipe)
@@ -96,11 +96,21 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     return load_model(recipe.model, device=device())
 
 
-def _require_same(before: Any, now: Any, folder: Path) -> None:
-    if {**before, "out": None} != {**now, "out": None}:
-        changed_keys = sorted(key for key in now if key != "out" and before.get(key) != now[key])
-        differing = ", ".join(changed_keys)
-        raise UserError(f"{folder} holds a finished run of another recipe ({differing} differ): choose another --out, or remove it")
+def _refuse_another_recipe(config: dict[str, Any], folder: Path) -> None:
+    """What a folder holds of other settings cannot be gone on from, and is not thrown away unasked."""
+    state = "finished" if (folder / RESULT).exists() else "stopped" if (folder / CHECKPOINT).exists() else ""
+    if not state:
+        return
+    before, now = _determining(read_json(folder / "config.json")), _determining(config)
+    differing = sorted(key for key in now if before.get(key) != now[key])
+    if differing:
+        differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
+        raise UserError(f"{folder} holds a {state} run of another recipe ({differ}): choose another --out, or remove it")
+
+
+def _determining(config: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what changes no result: where it is kept, and how often it is saved."""
+    return {**config, "out": None, "train": {**config["train"], "checkpoint_every_s": None}}
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
