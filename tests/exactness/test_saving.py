@@ -36,7 +36,7 @@ def logits(adapted: Adapted, family: Family) -> torch.Tensor:
     """As training and validation see them."""
     adapted.root.eval()
     batch = collate(join([IDS], [0]), [[(0, 0, len(IDS))]], "exact")
-    return logits_of(adapted.model, hidden_states(adapted, family, batch))[0]
+    return logits_of(adapted.model, hidden_states(adapted, family, batch))[0, : len(IDS)]
 
 
 @torch.no_grad()
