@@ -15,6 +15,7 @@ from codetune.batches import collate
 from codetune.data.tokenise import join
 from codetune.errors import UserError
 from codetune.methods import Adapted, SoftPrompt, load_adapter
+from codetune.models.attention import use_document_attention
 from codetune.models.families import Family
 from codetune.models.forward import hidden_states, logits_of
 from tests.exactness.tiny import FAMILIES, METHODS, adapted_tiny, tiny
@@ -90,6 +91,7 @@ def test_a_whole_model_comes_back(family: str, tmp_path: Path) -> None:
             parameter.mul_(1.25)
     adapted.save(tmp_path)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(str(tmp_path), attn_implementation="sdpa")
+    use_document_attention(loaded)
     assert torch.equal(logits(Adapted(loaded, "full"), facts), logits(adapted, facts))
 
 
