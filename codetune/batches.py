@@ -63,7 +63,7 @@ def collate(examples: TokenisedExamples, rows: Sequence[Row], packing: Packing, 
     width = rounded_up(max(row_tokens(row) for row in rows), WIDTH_STEP)
     ids = np.full((len(rows), width), pad_id, dtype=np.int64)
     documents = np.full((len(rows), width), PADDING, dtype=np.int64)
-    positions = np.tile(np.arange(width), (len(rows), 1))
+    positions = np.zeros((len(rows), width), dtype=np.int64)  # padding stands at 0: the model may have no position so far out
     targets = np.zeros((len(rows), width), dtype=bool)
     for r, row in enumerate(rows):
         at = 0
@@ -72,8 +72,8 @@ def collate(examples: TokenisedExamples, rows: Sequence[Row], packing: Packing, 
             ids[r, place] = examples.example(index)[start:stop]
             documents[r, place] = 1 if packing == "concatenated" else number
             targets[r, place] = examples.targets(index)[start:stop]
-            if packing != "concatenated":
-                positions[r, place] = np.arange(stop - start)
+            first = at if packing == "concatenated" else 0
+            positions[r, place] = np.arange(first, first + stop - start)
             at += stop - start
         targets[r, 0] = False  # nothing in the row comes before it
     return Batch(*(torch.from_numpy(array) for array in (ids, documents, positions, targets)))
