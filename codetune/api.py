@@ -33,13 +33,10 @@ def evaluate(
     """A model's (and adapter's) scores on a benchmark: it writes the samples, the sandbox runs them."""
     from codetune.generate.engine import OwnEngine  # torch is loaded only where a model is
     from codetune.models.open import open_model
-    from codetune.prompts.template import make_template
 
     loaded, adapted = open_model(model, Path(adapter) if adapter else None)
-    tokenizer = loaded.tokenizer
-    template = make_template(prompt_style, tokenizer.chat_template, (), tokenizer.bos_token, tokenizer.eos_token)
     problems = load_benchmark(benchmark, data)
-    answers = answer(OwnEngine(loaded, adapted), problems, template, decoding or DecodingConfig())
+    answers = answer(OwnEngine(loaded, adapted), problems, loaded.template(prompt_style), decoding or DecodingConfig())
     with Sandbox() as sandbox:
         return score_samples(problems, answers.samples, sandbox if problems.kind == "execution" else None)
 

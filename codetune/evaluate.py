@@ -72,6 +72,10 @@ class Answers:
     samples: tuple[Sample, ...]
     generation: Json
 
+    def rows(self) -> list[Json]:
+        """Rows for a SAMPLES.jsonl: fields that say nothing are left out."""
+        return [{key: value for key, value in to_json(sample).items() if value is not None and value != ""} for sample in self.samples]
+
 
 def answer(
     engine: Engine,
@@ -82,7 +86,7 @@ def answer(
 ) -> Answers:
     """`decoding.n` samples of every problem, in the benchmark's order. `report(done, all)` is told as sequences end."""
     problems = {problem.task_id: problem for problem in benchmark.problems}
-    requests = [_request(template, problem, decoding.n) for problem in benchmark.problems]
+    requests = [request(template, problem, decoding.n) for problem in benchmark.problems]
     started = time.perf_counter()
     generated = engine.generate(requests, decoding, report)
     seconds = time.perf_counter() - started
@@ -91,12 +95,13 @@ def answer(
         "seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds if seconds else 0.0,
         "finish": dict(Counter(one.finish for one in generated)), "decoding": decoding.model_dump(mode="json"), "engine": engine.name,
         "prompt_style": template.style, "few_shot": len(template.examples), "batch_size": decoding.batch_size,
-        "stop_sequences": sorted({stop for request in requests for stop in request.stop}),
+        "stop_sequences": sorted({stop for each in requests for stop in each.stop}),
     }  # fmt: skip
     return Answers(tuple(_sample(template, problems[one.task_id], one) for one in generated), generation)
 
 
-def _request(template: Template, problem: Problem, n: int) -> Request:
+def request(template: Template, problem: Problem, n: int = 1) -> Request:
+    """What an engine is asked for a problem: its prompt, and where the answer ends at the latest."""
     rendered = template.render(problem)
     return Request(problem.task_id, rendered.prompt, n, template.stop_sequences(problem), rendered.has_special)
 

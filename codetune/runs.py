@@ -71,7 +71,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_bytes().split(b"\n"):
         with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
+            if isinstance(row := json.loads(line), dict):
+                rows.append(row)
     return rows
 
 

@@ -23,8 +23,8 @@ from codetune.generate.kept import KeptEngine
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, model_hash
 from codetune.models.open import Precision, open_model, trained_prompt_style
-from codetune.prompts.template import Template, make_template
-from codetune.records import Json, Problem, to_json
+from codetune.prompts.template import Template
+from codetune.records import Json, Problem
 
 ModelFlag = Annotated[str, typer.Option("--model", help="codetune-base (ships with codetune), a folder, or a hub id.")]
 AdapterFlag = Annotated[
@@ -95,8 +95,7 @@ def choose_template(
         style, why = answerer.trained_style, "as in the training"
     else:
         style, why = ("completion", "the problems are code to go on with") if continues else ("instruction", "the default")
-    tokenizer = answerer.loaded.tokenizer
-    template = make_template(style, tokenizer.chat_template, examples, tokenizer.bos_token, tokenizer.eos_token)
+    template = answerer.loaded.template(style, examples)
     say.print(f"prompt style: {style} ({why})")
     return template
 
@@ -127,11 +126,6 @@ def write_answers(
         answers.generation.update(seconds=kept.seconds, tokens_per_s=rate)
     answers.generation["precision"] = answerer.precision
     return answers
-
-
-def sample_rows(answers: Answers) -> list[Json]:
-    """Rows for a SAMPLES.jsonl: fields that say nothing are left out."""
-    return [{key: value for key, value in to_json(sample).items() if value is not None and value != ""} for sample in answers.samples]
 
 
 def progress_bar(console: Console) -> Progress:

@@ -24,7 +24,6 @@ from codetune.cli.answering import (
     load_benchmark,
     open_answerer,
     progress_bar,
-    sample_rows,
     worked_examples,
     write_answers,
 )
@@ -114,7 +113,7 @@ def _require_own(engine: str, base_url: str | None) -> None:
 def _score(benchmark: Benchmark, answers: Answers, sandbox: Sandbox | None, out: Path | None, say: Console) -> Json:
     """Scores, and how the answers were written; the samples and what each is worth are kept in `out`."""
     if out is not None:
-        write_rows(out / f"samples-{benchmark.name}.jsonl", sample_rows(answers))
+        write_rows(out / f"samples-{benchmark.name}.jsonl", answers.rows())
     with progress_bar(say) as progress:
         bar = progress.add_task(f"running {benchmark.name}", total=len(answers.samples), visible=benchmark.kind == "execution")
         scores = score_samples(benchmark, answers.samples, sandbox, on_result=lambda count: progress.advance(bar, count))

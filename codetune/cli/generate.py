@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from codetune.cli import answering as flags
-from codetune.cli.answering import choose_template, decoding_of, load_benchmark, open_answerer, sample_rows, worked_examples, write_answers
+from codetune.cli.answering import choose_template, decoding_of, load_benchmark, open_answerer, worked_examples, write_answers
 from codetune.cli.output import to_stderr
 from codetune.errors import UserError
 from codetune.runs import write_rows
@@ -49,7 +49,7 @@ def generate(
     template = choose_template(answerer, problems.problems, prompt_style, examples, say)
     partial = out.with_name(out.name + ".partial")
     answers = write_answers(answerer, problems, template, decoding, partial, say)
-    write_rows(out, sample_rows(answers))
+    write_rows(out, answers.rows())
     partial.unlink()
     made = answers.generation
     finish = ", ".join(f"{count} {why}" for why, count in sorted(made["finish"].items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from codetune.config import Architecture
 from codetune.errors import UserError, nearest
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.prompts.template import Template, make_template
+from codetune.records import Problem
 
 SHIPPED = {"codetune-base": Path(__file__).parent.parent / "assets" / "codetune-base"}
 ALIASES = {
@@ -85,6 +88,11 @@ class LoadedModel:
     family: Family
     model_hash: str
 
+    def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
+        """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
+        marks = self.tokenizer
+        return make_template(style, marks.chat_template, examples, marks.bos_token, marks.eos_token)
+
 
 def resolve(name: str) -> str:
     """A folder or a hub id for a model's name. Raises UserError for an unknown bare name."""
@@ -104,7 +112,7 @@ def resolve(name: str) -> str:
 def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
     """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
     where = resolve(name)
-    _quiet()
+    quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(where)
         no_dropout(config)
@@ -112,14 +120,14 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
         model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot load model {name!r}: {_reason(error)}") from None
+        raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     use_document_attention(model)
     return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
     """A Llama-architecture model with random weights, and the tokenizer in a folder."""
-    _quiet()
+    quiet()
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer_folder))
     config = transformers.LlamaConfig(
         vocab_size=architecture.vocab_size, hidden_size=architecture.hidden_size, intermediate_size=architecture.intermediate_size,
@@ -149,13 +157,15 @@ def model_hash(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """No bars and no advice from transformers: what matters is said in our own words."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a model could not be loaded, in one line that says what to do."""
     text = " ".join(str(error).split())
     if "gated" in text.lower() or "401" in text or "403" in text:
         return "it is gated: accept its licence on its hub page, then run `hf auth login`"

@@ -11,6 +11,7 @@ import torch
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
 from codetune.models.load import LoadedModel, load_model
+from codetune.models.machine import device
 
 Precision = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -22,12 +23,11 @@ def open_model(name: str, tuned: Path | None = None, precision: Precision = "fp3
     `tuned` is a PEFT adapter, a whole tuned model (full fine-tuning), or a run folder that holds either as `adapter/`. A whole model
     takes the place of `name`. Raises UserError in one line where there is nothing to open, or the adapter is another model's.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = None if tuned is None else tuned_folder(tuned)
     if folder is not None and (folder / "config.json").exists():
-        loaded = load_model(str(folder), _DTYPES[precision], device)
+        loaded = load_model(str(folder), _DTYPES[precision], device())
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(name, _DTYPES[precision], device)
+    loaded = load_model(name, _DTYPES[precision], device())
     if folder is None:
         return loaded, Adapted(loaded.model, "base")
     if precision == "fp32":  # a hash is over the weights as they are loaded

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainRecipe
 from codetune.errors import UserError
 from codetune.models.families import Family, family_of, linear_layers
-from codetune.models.load import LoadedModel, TextTokenizer, _quiet, _reason, new_model, resolve
+from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of, resolve
 
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 
@@ -51,7 +51,7 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
         if recipe.architecture is not None:
             return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
         where = resolve(recipe.model)
-        _quiet()
+        quiet()
         config = transformers.AutoConfig.from_pretrained(where)
         family = family_of(config)
         tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
@@ -59,7 +59,7 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
             model = transformers.AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:
         hint = " (`codetune data prepare` with this recipe makes its tokenizer)" if recipe.architecture is not None else ""
-        raise UserError(f"cannot load model {recipe.model!r}: {_reason(error)}{hint}") from None
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}{hint}") from None
     return LoadedModel(recipe.model, model, tokenizer, family, "")
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from codetune.errors import UserError
 from codetune.records import Json, Problem
-from codetune.runs import write_rows
+from codetune.runs import read_rows, write_rows
 from codetune.study.gates import Gate
 
 Record = TypeVar("Record")
@@ -167,21 +167,6 @@ def read_problems(study_dir: Path, benchmark: str) -> list[Problem]:
         for row in read_rows(study_dir / f"problems-{benchmark}.jsonl")
         if {"task_id", "instruction", "reference"} <= row.keys()
     ]
-
-
-def read_rows(path: Path) -> Iterator[Json]:
-    """The objects of a JSONL file; a line that is not one (a write that a kill cut short) is left out."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for line in text.split("\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def _read_object(path: Path) -> Json | None:

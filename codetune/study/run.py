@@ -23,9 +23,8 @@ from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.errors import UserError
-from codetune.evaluate import Answers, Scores, answer, score_samples
+from codetune.evaluate import Answers, Scores, answer, request, score_samples
 from codetune.generate.engine import OwnEngine
-from codetune.generate.request import Request
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device, hardware, peak_memory_bytes
@@ -44,7 +43,7 @@ from codetune.study.gates import (
 )
 from codetune.study.plan import RESULT, CellConfig, limited
 from codetune.train.checks import difference, probe_batch, probe_logits
-from codetune.train.finetune import finetune, prepare, reload, template_for, training_problems
+from codetune.train.finetune import finetune, prepare, reload, training_problems
 from codetune.train.resume import Progress
 
 INVARIANCE_PROMPTS = 8
@@ -63,22 +62,26 @@ def run_cell(cell: CellConfig) -> None:
     engine = OwnEngine(loaded, adapted)
     base = read_json(cell.base_folder / RESULT) if cell.base_folder else None
     results: dict[str, Json] = {}
-    gates = _training_gates(cell, summary, loaded, adapted)
+    benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
+    gates = _training_gates(cell, summary, loaded, adapted, benchmarks)
     with Sandbox() as sandbox:
-        for name in cell.benchmarks:
-            benchmark = load_benchmark(name)
-            benchmark = dataclasses.replace(benchmark, problems=limited(benchmark, cell.max_problems))
+        for name, benchmark in zip(cell.benchmarks, benchmarks, strict=True):
             answers, scores = _evaluate(cell, engine, benchmark, template, sandbox)
             results[name] = scores.summary() | {"generation": answers.generation}
             gates += quality_gates(_quality(benchmark, answers, scores, base))
-    gates += generation_gates(_invariance(cell, engine, template))
+    gates += generation_gates(_invariance(benchmarks[0], engine, template))
     write_json(cell.folder / RESULT, _result(cell, summary, results, gates))
+
+
+def _benchmark(cell: CellConfig, name: str) -> Benchmark:
+    benchmark = load_benchmark(name)
+    return dataclasses.replace(benchmark, problems=limited(benchmark, cell.max_problems))
 
 
 def _template(cell: CellConfig, loaded: LoadedModel) -> Template:
     """The data's prompt style; for the few-shot row with the first training problems as worked examples."""
-    template = template_for(cell.data, loaded)
-    return dataclasses.replace(template, examples=tuple(training_problems(cell.data)[0][: cell.few_shot]))
+    examples = training_problems(cell.data)[0][: cell.few_shot] if cell.few_shot else ()
+    return loaded.template(cell.data.prompt_style, examples)
 
 
 def _evaluate(
@@ -86,7 +89,7 @@ def _evaluate(
 ) -> tuple[Answers, Scores]:
     """Answers and scores of one benchmark, kept as rows beside the result."""
     answers = answer(engine, benchmark, template, cell.decoding, lambda done, total: _say("answering " + benchmark.name, done, total))
-    write_rows(cell.folder / f"samples-{benchmark.name}.jsonl", map(_sample_row, answers.samples))
+    write_rows(cell.folder / f"samples-{benchmark.name}.jsonl", answers.rows())
     done = [0]
 
     def scored(count: int) -> None:
@@ -98,11 +101,9 @@ def _evaluate(
     return answers, scores
 
 
-def _sample_row(sample: Any) -> Json:
-    return {key: value for key, value in to_json(sample).items() if value not in (None, "")}
-
-
-def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel, adapted: Adapted) -> list[Gate]:
+def _training_gates(
+    cell: CellConfig, summary: Json | None, loaded: LoadedModel, adapted: Adapted, benchmarks: list[Benchmark]
+) -> list[Gate]:
     """What training measured of itself, whether merging changes anything, and whether the test leaked into the training."""
     if summary is None or cell.train is None:
         return []
@@ -110,7 +111,7 @@ def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel,
     if adapted.method == "lora":
         checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
     trained = {_identity(problem) for problem in training_problems(cell.data)[0]}
-    tested = [problem for name in cell.benchmarks for problem in limited(load_benchmark(name), cell.max_problems)]
+    tested = [problem for benchmark in benchmarks for problem in benchmark.problems]
     checks["overlapping_problems"] = sum(_identity(problem) in trained for problem in tested)
     return training_gates(TrainingMeasurements(**checks))
 
@@ -130,10 +131,9 @@ def _merge_difference(cell: CellConfig, loaded: LoadedModel, adapted: Adapted) -
     return difference(probe_logits(copy, again.family, probe), before)
 
 
-def _invariance(cell: CellConfig, engine: OwnEngine, template: Template) -> GenerationMeasurements:
+def _invariance(benchmark: Benchmark, engine: OwnEngine, template: Template) -> GenerationMeasurements:
     """Greedy answers to a few prompts, each alone and all in one batch."""
-    problems = limited(load_benchmark(cell.benchmarks[0]), cell.max_problems)[:INVARIANCE_PROMPTS]
-    requests = [Request(p.task_id, template.prompt(p), 1, template.stop_sequences(p), template.render(p).has_special) for p in problems]
+    requests = [request(template, problem) for problem in benchmark.problems[:INVARIANCE_PROMPTS]]
     alone = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=1))
     together = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=INVARIANCE_PROMPTS))
     return GenerationMeasurements(len(requests), sum(one.text != other.text for one, other in zip(alone, together, strict=True)))

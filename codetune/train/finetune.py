@@ -22,7 +22,6 @@ from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
-from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
@@ -124,12 +123,6 @@ def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.T
     return _probed(recipe, adapted, loaded, probe)
 
 
-def template_for(data: DataConfig, loaded: LoadedModel) -> Template:
-    """The data's prompt style, with this tokenizer's chat template."""
-    tokenizer = loaded.tokenizer
-    return make_template(data.prompt_style, tokenizer.chat_template, (), tokenizer.bos_token, tokenizer.eos_token)
-
-
 def training_problems(data: DataConfig) -> tuple[list[Problem], list[Problem]]:
     """Training and validation problems. Where a source has no validation split, its last examples are taken off."""
     named = not (Path(data.source).suffix or "/" in data.source)
@@ -159,7 +152,7 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
 
 
 def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:
-    data, template = recipe.data, template_for(recipe.data, loaded)
+    data, template = recipe.data, loaded.template(recipe.data.prompt_style)
     problems, held = training_problems(data)
     limit = recipe.train.max_seq_len
     examples = tokenise_problems(problems, template, loaded.tokenizer, limit, data.loss_on)
@@ -187,7 +180,7 @@ def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
 def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
     """Token ids of the first training problem's prompt: what a prompt in words would say."""
     problems, _ = training_problems(recipe.data)
-    return encode_prompt(template_for(recipe.data, loaded).prompt(problems[0]), loaded.tokenizer)
+    return encode_prompt(loaded.template(recipe.data.prompt_style).prompt(problems[0]), loaded.tokenizer)
 
 
 def halve_frozen_linears(adapted: Adapted) -> None:
