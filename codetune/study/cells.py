@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.runs import read_rows, write_rows
-from codetune.study.gates import Gate
+from codetune.study.gates import Gate, better_than_base
 
 Record = TypeVar("Record")
+BASE, FEW_SHOT = "base", "base few-shot"  # the rows that train nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class BenchmarkSummary:
     metrics: Mapping[str, float] = field(default_factory=dict)
     signatures: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float | None:
+        """pass@1, or BLEU where nothing is executed."""
+        return self.pass_at_k.get("1", self.metrics.get("bleu"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,8 @@ def read_study(study_dir: Path) -> Study:
             unfinished.append(_unfinished(path))
         else:
             cells.append(cell)
-    return Study(study_dir, str(recipe.get("name") or study_dir.resolve().name), recipe, tuple(cells), tuple(unfinished))
+    compared = tuple(_compared(cell, cells) for cell in cells)
+    return Study(study_dir, str(recipe.get("name") or study_dir.resolve().name), recipe, compared, tuple(unfinished))
 
 
 def read_outcomes(cell: Cell, benchmark: str) -> list[Outcome]:
@@ -197,6 +204,14 @@ def _cell(path: Path, result: Json) -> Cell | None:
         provenance=result.get("provenance") or {},
         config=_read_object(path / "cell.json") or {},
     )
+
+
+def _compared(cell: Cell, cells: Iterable[Cell]) -> Cell:
+    """With the gates that hold it against its base model's row, where there is one."""
+    base = next((one for one in cells if (one.model, one.data, one.row) == (cell.model, cell.data, BASE)), cell)
+    scores = {name: (cell.benchmarks[name].score, base.benchmarks[name].score) for name in cell.benchmarks if name in base.benchmarks}
+    gates = [better_than_base(name, own, its) for name, (own, its) in scores.items() if own is not None and its is not None]
+    return cell if base is cell else dataclasses.replace(cell, gates=(*cell.gates, *gates))
 
 
 def _benchmark(value: Json) -> BenchmarkSummary:

@@ -42,7 +42,7 @@ class CellProgress:
 def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None]) -> Report:
     """Every cell that is not done yet, then the report. Killed at any moment, it goes on where it was.
 
-    The base models go first, as the other rows are compared with them; then `cells_at_once` at a time, each with its share of the cores.
+    `cells_at_once` run at a time, each with its share of the cores.
     Raises UserError for what cannot work, and, when all other cells are done, for cells that failed.
     """
     cells = plan_cells(recipe)
@@ -54,8 +54,7 @@ def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None]) -> Re
         waiting = unfinished(cells, [read_result(cell) for cell in cells])
         starts = [CellProgress(cell, number, len(cells)) for number, cell in enumerate(cells, start=1) if cell in waiting]
         running = Running(recipe.cells_at_once, report)
-        failures = running.all([start for start in starts if start.cell.base_folder is None])
-        failures += running.all([start for start in starts if start.cell.base_folder is not None])
+        failures = running.all(starts)
         if failures and len(failures) == len(waiting):
             raise UserError("; ".join(failures))
         written = write_report(recipe.folder)

@@ -102,8 +102,6 @@ class QualityMeasurements:
     syntax_valid: float | None = None
     bleu: float | None = None
     codebleu: float | None = None
-    score: float | None = None  # pass@1, or BLEU where nothing is executed
-    base_score: float | None = None  # the same of the base model; None for the base model itself
 
 
 def is_valid(gates: tuple[Gate, ...] | list[Gate]) -> bool:
@@ -141,10 +139,15 @@ def quality_gates(measured: QualityMeasurements) -> list[Gate]:
         _at_most("empty_completions", m.empty_share, MAX_EMPTY_SHARE, "{value:.1%} of completions are empty", "warning"),
         _length(m.length_ratio),
         _at_least("syntax_valid", m.syntax_valid, MIN_SYNTAX_VALID, "only {value:.1%} of completions are valid Python", "warning"),
-        _better(m.score, m.base_score),
         _codebleu(m.bleu, m.codebleu),
     )
     return [Gate(f"{m.benchmark}:{g.name}", g.level, g.value, g.threshold, g.message) for g in gates]
+
+
+def better_than_base(benchmark: str, score: float, base_score: float) -> Gate:
+    """The gate on a row's score beside the base model's; a failure is a warning. Scores are pass@1, or BLEU where nothing is executed."""
+    message = "no better than the base model (difference {value:+.1%})"
+    return _compared(f"{benchmark}:better_than_base", score - base_score, score > base_score, "> 0", message, "warning")
 
 
 def _present(*gates: Gate | None) -> list[Gate]:
@@ -178,13 +181,6 @@ def _length(ratio: float | None) -> Gate | None:
     low, high = LENGTH_RATIO_RANGE
     message = "completions are {value:.2f} times as long as the references"
     return _compared("length_ratio", ratio, low <= ratio <= high, f"{low:g} to {high:g}", message, "warning")
-
-
-def _better(score: float | None, base_score: float | None) -> Gate | None:
-    if score is None or base_score is None:
-        return None
-    message = "no better than the base model (difference {value:+.1%})"
-    return _compared("better_than_base", score - base_score, score > base_score, "> 0", message, "warning")
 
 
 def _codebleu(bleu: float | None, codebleu: float | None) -> Gate | None:

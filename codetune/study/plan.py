@@ -19,8 +19,8 @@ from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.files import sha256_of
 from codetune.data.sources import load_source
 from codetune.errors import UserError
+from codetune.study.cells import BASE, FEW_SHOT
 
-BASE, FEW_SHOT = "base", "base few-shot"
 RESULT = "result.json"
 SHIPPED_MODELS = Path(__file__).parent.parent / "assets"
 
@@ -41,7 +41,6 @@ class CellConfig(Config):
     decoding: DecodingConfig
     benchmarks: tuple[str, ...]
     max_problems: int | None = None
-    base_folder: Path | None = None  # the base model's cell, whose scores the quality gates compare with
     hashes: dict[str, Any]  # of model, data and benchmarks
 
     @property
@@ -62,12 +61,10 @@ def plan_cells(recipe: StudyRecipe) -> list[CellConfig]:
 
 def _block(recipe: StudyRecipe, model: str, data: DataConfig, hashes: dict[str, Any]) -> list[CellConfig]:
     """The rows of one model on one data set."""
-    base = _cell(recipe, model, data, hashes, None, 0, 0)
-    cells = [base]
+    cells = [_cell(recipe, model, data, hashes, None, 0, 0)]
     if recipe.few_shot:
         cells.append(_cell(recipe, model, data, hashes, None, 0, recipe.few_shot))
-    cells += [_cell(recipe, model, data, hashes, method, seed, 0) for method in recipe.methods for seed in recipe.seeds]
-    return [base, *(cell.model_copy(update={"base_folder": base.folder}) for cell in cells[1:])]
+    return cells + [_cell(recipe, model, data, hashes, method, seed, 0) for method in recipe.methods for seed in recipe.seeds]
 
 
 def _cell(

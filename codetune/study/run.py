@@ -32,6 +32,7 @@ from codetune.prompts.template import Template
 from codetune.records import Json, Problem, to_json
 from codetune.runs import read_json, write_json, write_rows
 from codetune.sandbox import Sandbox
+from codetune.study.cells import BASE
 from codetune.study.gates import (
     Gate,
     GenerationMeasurements,
@@ -57,10 +58,9 @@ def run_cell(cell: CellConfig) -> None:
         loaded, adapted = reload(cell.train, cell.folder)
     else:
         loaded = load_model(cell.model, device=device())
-        adapted = Adapted(loaded.model, "base")
+        adapted = Adapted(loaded.model, BASE)
     template = _template(cell, loaded)
     engine = OwnEngine(loaded, adapted)
-    base = read_json(cell.base_folder / RESULT) if cell.base_folder else None
     results: dict[str, Json] = {}
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted, benchmarks)
@@ -68,7 +68,7 @@ def run_cell(cell: CellConfig) -> None:
         for name, benchmark in zip(cell.benchmarks, benchmarks, strict=True):
             answers, scores = _evaluate(cell, engine, benchmark, template, sandbox)
             results[name] = scores.summary() | {"generation": answers.generation}
-            gates += quality_gates(_quality(benchmark, answers, scores, base))
+            gates += quality_gates(_quality(benchmark, answers, scores))
     gates += generation_gates(_invariance(benchmarks[0], engine, template))
     write_json(cell.folder / RESULT, _result(cell, summary, results, gates))
 
@@ -139,7 +139,7 @@ def _invariance(benchmark: Benchmark, engine: OwnEngine, template: Template) -> 
     return GenerationMeasurements(len(requests), sum(one.text != other.text for one, other in zip(alone, together, strict=True)))
 
 
-def _quality(benchmark: Benchmark, answers: Answers, scores: Scores, base: Json | None) -> QualityMeasurements:
+def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityMeasurements:
     written = [sample.solution if sample.solution is not None else sample.completion or "" for sample in answers.samples]
     references = {problem.task_id: problem.reference for problem in benchmark.problems}
     expected = sum(len(references[sample.task_id]) for sample in answers.samples)
@@ -151,17 +151,7 @@ def _quality(benchmark: Benchmark, answers: Answers, scores: Scores, base: Json 
         syntax_valid=scores.metrics.get("syntax_valid"),
         bleu=scores.metrics.get("bleu"),
         codebleu=scores.metrics.get("codebleu"),
-        score=_headline(scores.summary()),
-        base_score=_headline(base["benchmarks"].get(benchmark.name)) if base else None,
     )
-
-
-def _headline(summary: Json | None) -> float | None:
-    """pass@1, or BLEU where nothing is executed."""
-    if summary is None:
-        return None
-    found: float | None = summary["pass_at_k"].get("1", summary["metrics"].get("bleu"))
-    return found
 
 
 def _result(cell: CellConfig, summary: Json | None, results: dict[str, Json], gates: list[Gate]) -> Json:

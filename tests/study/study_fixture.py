@@ -195,10 +195,10 @@ def _result(name: dict[str, Any], way: Way, curve: list[dict[str, Any]], benchma
             reload_difference=0.0, merge_difference=3.1e-7 if way.method == "lora" else None, adapter_effect=way.share, eos_label_share=1.0,
             overlapping_problems=0))  # fmt: skip
     for benchmark, summary in benchmarks.items():
-        metrics, score = summary["metrics"], summary["pass_at_k"]["1"]
+        metrics = summary["metrics"]
         gates += quality_gates(QualityMeasurements(
             benchmark, eos_share=0.97, empty_share=0.0, length_ratio=1.1, syntax_valid=metrics["syntax_valid"], bleu=metrics["bleu"],
-            codebleu=metrics["codebleu"], score=score, base_score=0.02 if way.share else None))  # fmt: skip
+            codebleu=metrics["codebleu"]))  # fmt: skip
     provenance = {"config_hash": "0123456789ab", "data_hash": "ba9876543210", "model_hash": "feedfacecafe", "seed": name["seed"],
                   "versions": {"codetune": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
                   "hardware": {"cpu": "an invented processor", "cores": 2, "accelerator": "none"}}  # fmt: skip

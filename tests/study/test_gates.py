@@ -15,7 +15,7 @@ GOOD_TRAINING = TrainingMeasurements(
     reload_difference=0.0, merge_difference=1e-6, adapter_effect=0.3, eos_label_share=1.0, overlapping_problems=0,
 )  # fmt: skip
 GOOD_QUALITY = QualityMeasurements(
-    "basics-known", eos_share=0.99, empty_share=0.0, length_ratio=1.0, syntax_valid=0.98, bleu=0.6, codebleu=0.7, score=0.8, base_score=0.03
+    "basics-known", eos_share=0.99, empty_share=0.0, length_ratio=1.0, syntax_valid=0.98, bleu=0.6, codebleu=0.7
 )
 
 
@@ -25,7 +25,8 @@ def by_kind(found):
 
 def test_good_measurements_pass_every_gate():
     found = [
-        *gates.training_gates(GOOD_TRAINING), *gates.quality_gates(GOOD_QUALITY), *gates.generation_gates(GenerationMeasurements(8, 0))
+        *gates.training_gates(GOOD_TRAINING), *gates.quality_gates(GOOD_QUALITY), *gates.generation_gates(GenerationMeasurements(8, 0)),
+        gates.better_than_base("basics-known", 0.8, 0.03),
     ]  # fmt: skip
     assert {gate.level for gate in found} == {"ok"}
     assert {gate.kind for gate in found} == {*gates.TRAINING_GATES, *gates.GENERATION_GATES, *gates.QUALITY_GATES}
@@ -61,7 +62,6 @@ def test_a_broken_pipeline_is_invalid_and_only_that_gate_fails(gate, change):
         ("length_ratio", {"length_ratio": 3.0}),
         ("length_ratio", {"length_ratio": 0.1}),
         ("syntax_valid", {"syntax_valid": 0.2}),
-        ("better_than_base", {"score": 0.03}),
         ("codebleu_without_bleu", {"bleu": 0.0004, "codebleu": 0.25}),
     ],
 )
@@ -95,11 +95,17 @@ def test_batch_dependence_is_an_error_only_where_rounding_cannot_cause_it(precis
 
 
 def test_messages_give_the_value_and_names_give_the_benchmark():
-    found = by_kind(gates.quality_gates(dataclasses.replace(GOOD_QUALITY, empty_share=0.305, score=0.01)))
+    found = by_kind(gates.quality_gates(dataclasses.replace(GOOD_QUALITY, empty_share=0.305)))
     assert found["empty_completions"].name == "basics-known:empty_completions"
     assert found["empty_completions"].benchmark == "basics-known"
     assert "30.5%" in found["empty_completions"].message
-    assert "-2.0%" in found["better_than_base"].message
+
+
+@pytest.mark.parametrize(("score", "level"), [(0.04, "ok"), (0.03, "warning"), (0.01, "warning")])
+def test_a_row_no_better_than_its_base_is_a_warning(score, level):
+    gate = gates.better_than_base("basics-known", score, 0.03)
+    assert (gate.name, gate.level) == ("basics-known:better_than_base", level)
+    assert gate.message == ("" if level == "ok" else f"no better than the base model (difference {score - 0.03:+.1%})")
 
 
 def test_gates_are_plain_json_even_for_nan():
