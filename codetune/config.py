@@ -105,7 +105,7 @@ class TrainConfig(Config):
     micro_batch_size: int = Field(4, gt=0, description="rows per forward pass; changes memory and speed, not the result")
     max_seq_len: int = Field(512, gt=1, description="text tokens per packed row; longer examples are dropped and counted")
     packing: Packing = Field("exact", description="concatenated lets documents see each other, as published work did")
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "muon"] = "adamw"
     weight_decay: float = Field(0.0, ge=0, description="never applied to norms, biases and soft prompts")
     beta2: float = Field(0.98, gt=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -43,7 +43,8 @@ MEANINGS = {
     "split": "which part of a named source",
     "prompt_style": "how a problem is written as text; the same at inference",
     "max_examples": "only the first so many",
-    "optimizer": "with beta1 0.9; `adam` adds weight decay to the gradient, `adamw` does not",
+    "optimizer": "with beta1 0.9; `adam` adds weight decay to the gradient, `adamw` does not; `muon` makes the momentum of each weight "
+    "matrix orthogonal, at AdamW's step size, and leaves the rest to AdamW: for training from scratch",
     "beta2": "of the optimiser; low for short runs",
     "schedule": "of the learning rate, after the warm-up",
     "max_grad_norm": "longer gradients are scaled down to this",

@@ -22,6 +22,7 @@ from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.models.forward import summed_loss
 from codetune.runs import append_row, read_rows, write_rows
+from codetune.train.optimizer import Optimizer, make_optimizer
 from codetune.train.plan import Step, micro_batches
 from codetune.train.resume import Progress, load_best, load_checkpoint, save_best, save_checkpoint
 from codetune.train.schedule import learning_rate_share
@@ -77,16 +78,6 @@ def train(run: Run) -> Progress:
     if run.config.keep == "best":
         load_best(run.folder, trained)
     return progress
-
-
-def make_optimizer(trained: dict[str, torch.nn.Parameter], config: TrainConfig, learning_rate: float) -> torch.optim.Optimizer:
-    """AdamW or Adam; weight decay for matrices of the model and of LoRA, never for norms, biases and soft prompts."""
-    decayed = [p for name, p in trained.items() if p.ndim >= 2 and "prompt_encoder" not in name]
-    others = [p for name, p in trained.items() if p.ndim < 2 or "prompt_encoder" in name]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    fused = all(p.dtype == torch.float32 for p in trained.values())
-    return kind([group for group in groups if group["params"]], lr=learning_rate, betas=(0.9, config.beta2), fused=fused)
 
 
 def step_gradient(run: Run, step: Step) -> tuple[float, int, int]:
@@ -146,7 +137,7 @@ def interrupts_after_steps() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optimizer, progress: Progress) -> None:
     started, steps = time.perf_counter(), len(run.material.steps)
     rate = run.learning_rate * learning_rate_share(run.config, progress.step, steps)
     for group in optimizer.param_groups:
@@ -158,7 +149,7 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: torch
         progress.losses_finite, progress.stopped = False, f"loss {loss} and gradient norm {norm} at step {progress.step + 1}"
         return
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     seconds = time.perf_counter() - started
     progress.step += 1
     progress.tokens += tokens

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from codetune.runs import write_atomically
+from codetune.train.optimizer import Optimizer
 
 CHECKPOINT = "checkpoint/state.pt"
 BEST = "checkpoint/best.pt"
@@ -32,7 +33,7 @@ class Progress:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimizer: Optimizer, progress: Progress) -> None:
     """The trained weights, the optimiser, the progress and the state of torch's random numbers (dropout draws them), as one file."""
     fields = {name: getattr(progress, name) for name in Progress.__dataclass_fields__}
     weights = {name: p.detach() for name, p in trained.items()}
@@ -40,7 +41,7 @@ def save_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimi
     write_atomically(folder / CHECKPOINT, lambda file: torch.save(state, file))
 
 
-def load_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress | None:
+def load_checkpoint(folder: Path, trained: dict[str, torch.nn.Parameter], optimizer: Optimizer) -> Progress | None:
     """Put a saved state into the model and the optimiser; None if there is no checkpoint."""
     path = folder / CHECKPOINT
     if not path.exists():

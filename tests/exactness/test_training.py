@@ -23,7 +23,8 @@ from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import attach
 from codetune.models.families import linear_layers
 from codetune.runs import read_rows
-from codetune.train.loop import METRICS, Material, Run, make_optimizer, train, validation_loss
+from codetune.train.loop import METRICS, Material, Run, train, validation_loss
+from codetune.train.optimizer import make_optimizer
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
 from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, tiny
@@ -103,11 +104,12 @@ def test_what_is_said_to_train_trains_and_nothing_else(family: str, method: str,
         assert parameter.grad is None
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("method", [*METHODS, "lora with dropout"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(method: str, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(method: str, optimizer: str, tmp_path: Path) -> None:
     """Stopped in step 5, whose metrics are written already and whose weights are not; validations and best weights included."""
     chosen = DROPOUT if method == "lora with dropout" else method
-    settings: dict[str, Any] = {"validations": 4, "checkpoint_every_s": 1e-9}
+    settings: dict[str, Any] = {"validations": 4, "checkpoint_every_s": 1e-9, "optimizer": optimizer}
     whole = make_run(tmp_path / "whole", method=chosen, **settings)
     wanted = train(whole)
     stopped = make_run(tmp_path / "stopped", method=chosen, **settings)
@@ -322,6 +324,26 @@ def test_weight_decay_spares_norms_biases_and_soft_prompts(method: str, decayed:
     wanted = [parameter.ndim for parameter in run.adapted.trained().values() if parameter.ndim == 2]
     assert found == (wanted if decayed == "all matrices" else [])
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(run.adapted.trained())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_muon_is_for_what_multiplies_and_adamw_for_what_is_looked_up(family: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, family, "full")
+    trained = run.adapted.trained()
+    muon, adamw = make_optimizer(trained, TrainConfig(optimizer="muon"), 1.0).parts
+    taken = {id(parameter) for group in muon.param_groups for parameter in group["params"]}
+    looked_up = {id(module.weight) for module in run.adapted.model.modules() if isinstance(module, torch.nn.Embedding)}
+    assert taken == {id(parameter) for parameter in trained.values() if parameter.ndim == 2} - looked_up
+    assert sum(len(group["params"]) for group in adamw.param_groups) == len(trained) - len(taken)
+
+
+def test_muon_moves_every_direction_of_a_matrix_alike() -> None:
+    """One step from zero: the update's singular values lie together, at 0.2 times the root of the longer side (Liu et al. 2025)."""
+    weight = torch.nn.Parameter(torch.zeros(12, 8))
+    weight.grad = torch.randn(12, 8, generator=torch.Generator().manual_seed(0)) * torch.logspace(-1, 1, 8)
+    make_optimizer({"layer.weight": weight}, TrainConfig(optimizer="muon"), 1.0).step()
+    moved = torch.linalg.svdvals(weight.detach()) / (0.2 * 12**0.5)
+    assert 0.5 < float(moved.min()) <= float(moved.max()) < 1.5
 
 
 def test_a_checkpoint_of_another_process_id_does_no_harm(tmp_path: Path) -> None:
