@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from codetune.cli.output import progress_bar
 from codetune.config import DecodingConfig, validate
 from codetune.data import benchmarks
 from codetune.data.benchmarks import Benchmark
@@ -126,12 +126,6 @@ def write_answers(
         answers.generation.update(seconds=kept.seconds, tokens_per_s=rate)
     answers.generation["precision"] = answerer.precision
     return answers
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar on the terminal; nothing where stderr is a file."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _settings(answerer: Answerer, benchmark: Benchmark, template: Template, decoding: DecodingConfig) -> Json:

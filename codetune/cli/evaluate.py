@@ -23,11 +23,10 @@ from codetune.cli.answering import (
     decoding_of,
     load_benchmark,
     open_answerer,
-    progress_bar,
     worked_examples,
     write_answers,
 )
-from codetune.cli.output import to_stderr, to_stdout
+from codetune.cli.output import progress_bar, to_stderr, to_stdout
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
 from codetune.evaluate import Answers, score_samples

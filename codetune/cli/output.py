@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _PAGE_COLUMNS = 160  # of a file or a pipe
 
@@ -17,3 +18,9 @@ def to_stdout() -> Console:
 def to_stderr() -> Console:
     """For what happens meanwhile, on stderr; takes no markup, so that names of files may hold anything."""
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar on the terminal; nothing where stderr is a file."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

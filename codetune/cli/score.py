@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from codetune.cli.output import progress_bar
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples
 from codetune.errors import UserError
@@ -46,7 +46,7 @@ def score(
     narration = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox()) if problems.kind == "execution" else None
-        progress = stack.enter_context(_progress(narration))
+        progress = stack.enter_context(progress_bar(narration))
         bar = progress.add_task("programs run", total=len(answers), visible=sandbox is not None)
         scores = score_samples(
             problems,
@@ -65,12 +65,6 @@ def score(
         print(json.dumps(scores.summary()))
     else:
         _show(scores)
-
-
-def _progress(console: Console) -> Progress:
-    """A bar on the terminal; nothing where stderr is a file."""
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _parse_ks(text: str) -> list[int] | None:

@@ -38,7 +38,7 @@ def _load_named(name: str, split: str, data: Path | None) -> tuple[Problem, ...]
         return mbpp.load_split(find_data(mbpp.FILE, data), split)
     if data is not None:
         raise UserError(f"{name!r} ships with codetune and takes no file, got {data}; leave it out")
-    return tuple(basics.load(split))
+    return basics.load(split)
 
 
 def _load_file(path: Path) -> tuple[Problem, ...]:

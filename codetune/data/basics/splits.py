@@ -53,7 +53,8 @@ def all_families() -> list[Family]:
     return [family for file in _FILES for family in file.FAMILIES]
 
 
-def load(split: str, seed: int = 0) -> list[Problem]:
+@functools.cache
+def load(split: str, seed: int = 0) -> tuple[Problem, ...]:
     """The problems of one split, in the order that the seed gives; the same in every process.
 
     Raises UserError for a split that is not in `SPLITS`.
@@ -68,7 +69,7 @@ def load(split: str, seed: int = 0) -> list[Problem]:
         for problem in _problems(name, variants, quota, random.Random(f"{seed}/{split}/{name}"))
     ]
     random.Random(f"{seed}/{split}").shuffle(problems)
-    return [replace(problem, task_id=f"basics/{split}/{number:04}") for number, problem in enumerate(problems, start=1)]
+    return tuple(replace(problem, task_id=f"basics/{split}/{number:04}") for number, problem in enumerate(problems, start=1))
 
 
 @functools.lru_cache(maxsize=2)
