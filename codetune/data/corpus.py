@@ -1,8 +1,8 @@
 """The pre-training corpus of the shipped base model: permissively licensed Python that is installed where this runs.
 
-The standard library and every installed package whose metadata says MIT, BSD, Apache or PSF, as files and as (docstring, function)
-pairs in codetune's prompt styles. A manifest fixes names, versions, licences and hashes; documents that share 13 words with a benchmark
-are left out and counted.
+The standard library and every installed package whose metadata says MIT, BSD, Apache or PSF, as files, as (docstring, function)
+pairs in codetune's prompt styles, and as small edits of their functions. A manifest fixes names, versions, licences and hashes;
+documents that share 13 words with a benchmark are left out and counted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from codetune.data.decontaminate import BenchmarkIndex
+from codetune.data.edits import edit_problem, mentions
 from codetune.prompts.template import Template
 from codetune.records import Problem
 
@@ -31,8 +32,11 @@ _COPIES = {"site-packages", "_vendor", "vendor", "externals", "pip", "ensurepip"
 _SKIPPED_FOLDERS = _TESTS | _COPIES | {"idlelib", "lib2to3", "turtledemo"}
 _GENERATED = re.compile(r"auto-?generated|@generated|do not edit|machine generated", re.IGNORECASE)
 _STYLES = ("instruction", "instruction", "instruction", "docstring", "alpaca", "completion")
+_EDIT_STYLES = ("instruction", "instruction", "docstring", "alpaca")
 MAX_FILE_BYTES = 100_000
 MAX_FUNCTION_LINES = 40
+MAX_EDIT_LINES = 20
+HELD_OUT_ONE_IN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,17 @@ class Package:
 
 @dataclass(slots=True)
 class Corpus:
-    """Documents, and the account of what went in and what was left out."""
+    """Documents, and the account of what went in and what was left out.
+
+    `functions` are the pairs whose function stands alone, asked for in other words: what most people ask a model for.
+    `held_out` are the files and pairs of one file in 200, chosen by its hash; nothing else is made of these.
+    """
 
     files: list[str] = field(default_factory=list)
     pairs: list[str] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+    edits: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
     manifest: list[dict[str, object]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
@@ -71,9 +82,13 @@ def build_corpus(
             if where := benchmarks.overlap(text):
                 corpus.dropped[f"file shares 13 words with {where}"] += 1
                 continue
-            for pair in function_pairs(text, rng):
-                if _fresh(pair, seen, corpus.dropped):
-                    corpus.pairs.append(pair)
+            tree, lines = parsed(text)
+            if _is_held_out(text):
+                corpus.held_out += [text, *function_pairs(tree, lines, rng)]
+                continue
+            kinds = (corpus.pairs, function_pairs), (corpus.functions, lone_function_pairs), (corpus.edits, function_edits)
+            for documents, made in kinds:
+                documents += [document for document in made(tree, lines, rng) if _fresh(document, seen, corpus.dropped)]
             if used < max_package_bytes:
                 corpus.files.append(text)
                 used += len(text)
@@ -83,8 +98,8 @@ def build_corpus(
                 {"name": package.name, "version": package.version, "licence": package.licence, "file_bytes": used,
                  "pairs": len(corpus.pairs) - pairs_before, "sha256": digest.hexdigest()}
             )
-    rng.shuffle(corpus.files)
-    rng.shuffle(corpus.pairs)
+    for documents in (corpus.files, corpus.pairs, corpus.functions, corpus.edits, corpus.held_out):
+        rng.shuffle(documents)
     return corpus
 
 
@@ -103,13 +118,38 @@ def installed_packages() -> list[Package]:
     return packages
 
 
-def function_pairs(text: str, rng: random.Random) -> Iterator[str]:
+def parsed(text: str) -> tuple[ast.Module, list[str]]:
+    """A file's syntax tree and the lines that the tree counts: splitlines() would also cut at form feeds."""
+    return ast.parse(text), text.split("\n")
+
+
+def function_pairs(tree: ast.Module, lines: list[str], rng: random.Random) -> Iterator[str]:
     """(docstring, function) pairs of a source file, each in a prompt style drawn at random."""
-    tree = ast.parse(text)
-    lines = text.split("\n")  # not splitlines(): it also cuts at form feeds, where the parser counts no line
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and (problem := function_problem(node, lines, rng)):
+    for node in _functions(tree):
+        if problem := function_problem(node, lines, rng):
             yield Template(rng.choice(_STYLES)).render(problem).text
+
+
+def lone_function_pairs(tree: ast.Module, lines: list[str], rng: random.Random) -> Iterator[str]:
+    """The same for functions alone, without methods."""
+    for node in _functions(tree):
+        is_method = [argument.arg for argument in node.args.args][:1] in (["self"], ["cls"])
+        if not is_method and (problem := function_problem(node, lines, rng)):
+            yield Template(rng.choice(_STYLES)).render(problem).text
+
+
+def function_edits(tree: ast.Module, lines: list[str], rng: random.Random) -> Iterator[str]:
+    """An edit of each short function, documented or not. New names are those of other functions' arguments."""
+    names = sorted({argument.arg for node in _functions(tree) for argument in node.args.args} - {"self", "cls"})
+    for node in _functions(tree):
+        if (node.end_lineno or 0) - node.lineno < MAX_EDIT_LINES:
+            source = _dedent(lines[node.lineno - 1 : node.end_lineno])
+            if source and source.isascii() and (problem := edit_problem(source, names, rng)):
+                yield Template(rng.choice(_EDIT_STYLES)).render(problem).text
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
 def function_problem(node: ast.FunctionDef, lines: list[str], rng: random.Random) -> Problem | None:
@@ -130,6 +170,8 @@ def function_problem(node: ast.FunctionDef, lines: list[str], rng: random.Random
         write, implement = f"Write a Python function `{signature}`. {summary}", f"Implement `{signature}`: {summary}"
         asks = (write, implement, f"{summary} Name it `{node.name}`.")
         summary = rng.choice(asks)
+    if rng.random() < 0.5:
+        summary = f"{summary} {mentions(source, rng)}".rstrip()
     return Problem(task_id=node.name, instruction=summary, reference=source)
 
 
@@ -170,12 +212,21 @@ def _read(path: Path, dropped: Counter[str]) -> str | None:
 
 def _fresh(text: str, seen: set[str], dropped: Counter[str]) -> bool:
     """Whether the text, white space aside, was not there before."""
-    key = hashlib.sha256("".join(text.split()).encode()).hexdigest()
+    key = _hash(text)
     if key in seen:
         dropped["exact duplicate"] += 1
         return False
     seen.add(key)
     return True
+
+
+def _hash(text: str) -> str:
+    """Of the text, white space aside."""
+    return hashlib.sha256("".join(text.split()).encode()).hexdigest()
+
+
+def _is_held_out(text: str) -> bool:
+    return int(_hash(text), 16) % HELD_OUT_ONE_IN == 0
 
 
 def _licence(metadata: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -23,13 +23,12 @@ END, PAD = "<|endoftext|>", "<|pad|>"
 # Words with the sign before them, single digits, runs of signs, line ends with the blank lines before, indentation.
 _SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 DECONTAMINATED = ("humaneval", "mbpp-all", "conala", "basics-known", "basics-unseen")
-HELD_OUT_SHARE = 0.005
 
 
 def prepare_base(folder: Path, vocab_size: int, max_length: int, train_tokens: int, seed: int, say: Callable[[str], None]) -> None:
     """Write `tokenizer/`, `train.npz`, `held_out.npz` and `manifest.json` into the folder.
 
-    All pairs go in once, files fill what is left of `train_tokens`. Held-out documents are whole ones, kept apart by hash.
+    Pairs, functions and edits go in up to their share of `train_tokens`, files fill what is left.
     """
     index = BenchmarkIndex()
     for name in DECONTAMINATED:
@@ -40,19 +39,15 @@ def prepare_base(folder: Path, vocab_size: int, max_length: int, train_tokens: i
     tokenizer = train_tokenizer(corpus, vocab_size, seed)
     save_tokenizer(tokenizer, folder / "tokenizer")
     end = 0  # the first special token, END
-    pairs = _encode(tokenizer, corpus.pairs, end, max_length)
-    files = _encode(tokenizer, corpus.files, end, max_length)
-    held_pairs, held_files = int(len(pairs) * HELD_OUT_SHARE), int(len(files) * HELD_OUT_SHARE)
-    held_out = [piece for document in [*pairs[:held_pairs], *files[:held_files]] for piece in document]
-    chosen = [piece for document in pairs[held_pairs:] for piece in document]
-    room = train_tokens - sum(map(len, chosen))
-    used_files = 0
-    for document in files[held_files:]:
-        if room <= 0:
-            break
-        chosen += document
-        room -= sum(map(len, document))
-        used_files += 1
+    parts, room = dict[str, int](), train_tokens
+    chosen: list[list[int]] = []
+    for name, documents, share in _mixture(corpus):
+        budget = min(room, int(share * train_tokens))
+        pieces = list(_up_to(budget, _encode(tokenizer, documents, end, max_length)))
+        parts[name] = sum(map(len, pieces))
+        room -= parts[name]
+        chosen += pieces
+    held_out = [piece for document in _encode(tokenizer, corpus.held_out, end, max_length) for piece in document]
     random.Random(seed).shuffle(chosen)
     for name, pieces in (("train", chosen), ("held_out", held_out)):
         save_examples(folder / f"{name}.npz", join(pieces, [0] * len(pieces)))
@@ -61,12 +56,26 @@ def prepare_base(folder: Path, vocab_size: int, max_length: int, train_tokens: i
         folder / "manifest.json",
         {
             "packages": corpus.manifest, "left_out": dict(corpus.dropped), "decontaminated_against": list(DECONTAMINATED),
-            "pairs": len(corpus.pairs), "files": len(corpus.files), "files_used": used_files,
+            "pairs": len(corpus.pairs), "files": len(corpus.files), "tokens_by_kind": parts,
             "train_tokens": sum(map(len, chosen)), "held_out_tokens": sum(map(len, held_out)), "held_out_bytes": held_bytes,
             "held_out_targets": sum(len(piece) - 1 for piece in held_out),  # the first token of a piece is not predicted
         },
     )  # fmt: skip
     say(f"{sum(map(len, chosen))} training tokens, {sum(map(len, held_out))} held out ({held_bytes} bytes)")
+
+
+def _mixture(corpus: Corpus) -> list[tuple[str, list[str], float]]:
+    """What the model reads, and at most which share of its tokens. Edits teach it to look back at its prompt, so they are never few."""
+    return [("edits", corpus.edits, 0.2), ("pairs", corpus.pairs, 0.35), ("functions", corpus.functions, 0.2), ("files", corpus.files, 1.0)]
+
+
+def _up_to(budget: int, documents: Iterable[list[list[int]]]) -> Iterator[list[int]]:
+    """The pieces of whole documents until the budget is spent."""
+    for document in documents:
+        if budget <= 0:
+            return
+        budget -= sum(map(len, document))
+        yield from document
 
 
 def train_tokenizer(corpus: Corpus, vocab_size: int, seed: int) -> tokenizers.Tokenizer:

@@ -18,6 +18,12 @@ from codetune.models.load import SHIPPED, load_model
 from codetune.runs import read_json
 from codetune.train.finetune import ADAPTER, RESULT
 
+KINDS = {
+    "edits": "edits of functions: rename, change a number, complete",
+    "pairs": "(docstring, function) pairs",
+    "functions": "the same again in other words, for functions that are no methods",
+    "files": "files",
+}
 CARD = """---
 license: apache-2.0
 language: code
@@ -40,9 +46,16 @@ teaching and testing model: it writes plausible Python and little that is right 
 | weights | bf16 safetensors |
 
 ## Data
-The Python standard library and {packages} installed packages whose metadata says MIT, BSD, Apache, ISC or PSF: {files_used:,} files, and
-{pairs:,} (docstring, function) pairs in codetune's prompt styles. `manifest.json` has every package's name, version, licence and hash. Left
-out: {left_out}. A document that shares 13 consecutive words with a problem of {benchmarks} was left out whole.
+The Python standard library and {packages} installed packages whose metadata says MIT, BSD, Apache, ISC or PSF. What it was trained on,
+in tokens:
+
+| | tokens |
+|---|---|
+{kinds}
+
+All in codetune's prompt styles but the files. `manifest.json` has every package's name, version, licence and hash. Left out:
+{left_out}. A file that shares 13 consecutive words with a problem of {benchmarks} was left out whole. One file in 200, chosen by its
+hash, is held out with its pairs.
 
 Rebuild it with `make base-model`; the recipe is `recipes/base-model.yaml`.
 
@@ -76,7 +89,8 @@ def card(summary: dict[str, Any], config: dict[str, Any], manifest: dict[str, An
         row_tokens=config["train"]["max_seq_len"], tokens=summary["tokens"], last_loss=summary["last_loss"], held_out=held_out,
         packages=len(manifest["packages"]) - 1, held_out_bytes=manifest["held_out_bytes"],
         bits_per_byte=held_out * manifest["held_out_targets"] / math.log(2) / manifest["held_out_bytes"],
-        files_used=manifest["files_used"], pairs=manifest["pairs"], benchmarks=", ".join(manifest["decontaminated_against"]),
+        kinds="\n".join(f"| {KINDS[kind]} | {tokens:,} |" for kind, tokens in manifest["tokens_by_kind"].items()),
+        benchmarks=", ".join(manifest["decontaminated_against"]),
         left_out="; ".join(f"{count:,} ({why})" for why, count in sorted(manifest["left_out"].items())),
     )  # fmt: skip
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from codetune.data.corpus import Corpus, Package, build_corpus, function_pairs, installed_packages
+from codetune.data.corpus import (
+    Corpus,
+    Package,
+    build_corpus,
+    function_edits,
+    function_pairs,
+    installed_packages,
+    lone_function_pairs,
+    parsed,
+)
 from codetune.data.decontaminate import BenchmarkIndex
 from codetune.data.prepare import train_tokenizer
 
@@ -94,7 +103,7 @@ def test_the_seed_fixes_the_corpus(tmp_path: Path) -> None:
 
 
 def pairs(text: str, seed: int = 0) -> list[str]:
-    return list(function_pairs(text, random.Random(seed)))
+    return list(function_pairs(*parsed(text), random.Random(seed)))
 
 
 def test_a_pair_asks_by_the_docstring_and_answers_without_it() -> None:
@@ -104,11 +113,38 @@ def test_a_pair_asks_by_the_docstring_and_answers_without_it() -> None:
         assert text.endswith(SOURCE)
         assert "Return the mean of some numbers." in text
         assert "More words" not in text
+    assert {"`sum`" in text for text in texts} == {True, False}  # half of the wishes name what the function uses
 
 
 def test_methods_are_taken_out_of_their_class() -> None:
     indented = "class A:\n" + "".join(f"    {line}".rstrip() + "\n" for line in FUNCTION.split("\n"))
     assert pairs(indented)[0].endswith(SOURCE)
+
+
+def test_lone_functions_are_no_methods() -> None:
+    method = "class A:\n" + "".join(f"    {line}".rstrip() + "\n" for line in FUNCTION.replace("values", "self, values").split("\n"))
+    assert len(pairs(FUNCTION + method)) == 2
+    (lone,) = lone_function_pairs(*parsed(FUNCTION + method), random.Random(0))
+    assert lone.endswith(SOURCE)
+
+
+def test_every_short_function_is_edited_documented_or_not() -> None:
+    text = "def double(x):\n    return 2 * x\n\n\n" + FUNCTION + "\n\ndef long(x):\n" + "    x += 1\n" * 30
+    double, mean = function_edits(*parsed(text), random.Random(0))
+    assert "def double(" in double
+    assert "def mean(" in mean
+
+
+def test_what_is_held_out_is_in_nothing_else(tmp_path: Path) -> None:
+    """One file in 200 by its hash, whole and as pairs; the rest is for training."""
+    files = {f"{number}.py": f"# {number}\n" + FILLER + FUNCTION.replace("mean", f"mean{number}") for number in range(400)}
+    corpus = made(tmp_path, files)
+    held_files = [text for text in corpus.held_out if text in files.values()]
+    assert 0 < len(held_files) < 10
+    assert len(corpus.held_out) == 2 * len(held_files)
+    assert len(corpus.files) == 400 - len(held_files)
+    names = {text.split("def ")[1].split("(")[0] for text in held_files}
+    assert not any(f"def {name}(" in text for name in names for text in [*corpus.files, *corpus.pairs, *corpus.functions, *corpus.edits])
 
 
 @pytest.mark.parametrize("mark", ["\x0c", "\x1c", "\u2028"])
