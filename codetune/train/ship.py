@@ -46,10 +46,10 @@ teaching and testing model: it writes plausible Python and little that is right 
 | weights | bf16 safetensors |
 
 ## Data
-The Python standard library and {packages} installed packages whose metadata says MIT, BSD, Apache, ISC or PSF. What it was trained on,
-in tokens:
+The Python standard library and {packages} installed packages whose metadata says MIT, BSD, Apache, ISC or PSF, in random
+order, until the training tokens above were seen:
 
-| | tokens |
+| | tokens prepared |
 |---|---|
 {kinds}
 
