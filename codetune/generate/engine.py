@@ -1,7 +1,8 @@
 """codetune's own engine: batched, cached generation from any adapted model, exact for soft prompts.
 
-A batch is left-padded as [PAD][virtual tokens][text], with positions and masks of our own, so that a prompt's greedy output is the same
-alone and in any batch (in float32 and float64; in bf16 rounding may flip a token).
+A batch is [virtual tokens][shared text][PAD][text]: what all its prompts begin with (worked examples, say) is run once. Positions and
+masks are our own, so that a prompt's greedy output is the same alone and in any batch (in float32 and float64; in bf16 rounding may
+flip a token).
 """
 
 from __future__ import annotations
@@ -85,14 +86,16 @@ class _Batch:
         self.live = sequences
         self.device = adapted.model.device
         self.virtual = adapted.num_virtual_tokens
-        self.width = max(len(one.prompt) for one in sequences)
-        capacity = self.virtual + self.width + max(one.limit for one in sequences)
+        self.shared = _shared([one.prompt for one in sequences])
+        self.lead = self.virtual + self.shared  # columns that are the same for every row
+        self.width = max(len(one.prompt) for one in sequences) - self.shared
+        capacity = self.lead + self.width + max(one.limit for one in sequences)
         self.cache = PreallocatedCache(loaded.family.num_layers, capacity)
         rows = len(sequences)
         self.visible = torch.zeros(rows, capacity, dtype=torch.bool, device=self.device)
         self.column_positions = torch.zeros(rows, capacity, dtype=torch.long, device=self.device)
         self.next_positions = torch.tensor([self.virtual + len(one.prompt) for one in sequences], device=self.device)
-        self.columns = self.virtual + self.width  # filled so far, once the prompts are in
+        self.columns = 0  # filled so far
 
     def run(self) -> None:
         hidden = self._prompts()
@@ -105,36 +108,39 @@ class _Batch:
 
     def _prompts(self) -> torch.Tensor:
         """Run all prompts; the last hidden state of each, [rows, hidden size]."""
-        embeddings = self.adapted.soft_prompt is SoftPrompt.EMBEDDINGS
+        self._run_lead()
+        self.columns = self.lead + self.width
         ids = torch.zeros(len(self.live), self.width, dtype=torch.long, device=self.device)
         for row, one in enumerate(self.live):
-            pad = self.width - len(one.prompt)
-            ids[row, pad:] = torch.tensor(one.prompt, device=self.device)
-            start = pad if embeddings else 0  # prefixes stand before the padding, as their keys are already in the cache
-            used = torch.cat([torch.arange(start, start + self.virtual), torch.arange(self.virtual + pad, self.columns)]).to(self.device)
+            own = torch.tensor(one.prompt[self.shared :], device=self.device)
+            ids[row, self.width - len(own) :] = own
+            used = slice(self.columns - len(own), self.columns)
             self.visible[row, used] = True
-            self.column_positions[row, used] = torch.arange(len(used), device=self.device)
-        queries = slice(0 if embeddings else self.virtual, self.columns)
-        keys = torch.arange(self.columns, device=self.device)
-        mask = self._seen(self.column_positions[:, queries]) & (keys[None, None, :] <= keys[queries][None, :, None])
-        mask |= keys[None, None, :] == keys[queries][None, :, None]  # padding sees itself: no empty softmax
-        positions = self.column_positions[:, queries]
-        if embeddings:
-            return self._decode(mask, positions, inputs_embeds=self._with_virtual(ids))
-        if self.adapted.soft_prompt is SoftPrompt.KEYS_VALUES:
-            for number, layer in enumerate(prefix_cache(self.adapted, self.loaded.family, len(self.live)).layers):
-                self.cache.update(layer.keys, layer.values, number)
-        return self._decode(mask, positions, input_ids=ids)
+            self.column_positions[row, used] = torch.arange(self.lead, self.lead + len(own), device=self.device)
+        positions = self.column_positions[:, self.lead : self.columns]
+        itself = torch.eye(self.columns, dtype=torch.bool, device=self.device)[self.lead :]  # padding sees itself: no empty softmax
+        return self._decode((self._seen(positions) & self._before(self.lead)) | itself, positions, input_ids=ids)
 
-    def _with_virtual(self, ids: torch.Tensor) -> torch.Tensor:
-        """[PAD][virtual tokens][text] as embeddings."""
-        text = self.adapted.model.get_input_embeddings()(ids)
-        prompt = self.adapted.virtual_embeddings().to(text.dtype)
-        rows = [
-            torch.cat([text[row, : self.width - len(one.prompt)], prompt, text[row, self.width - len(one.prompt) :]])
-            for row, one in enumerate(self.live)
-        ]
-        return torch.stack(rows)
+    def _run_lead(self) -> None:
+        """Run what all rows begin with in one row, and give it to all."""
+        model, soft = self.adapted.model, self.adapted.soft_prompt
+        self.columns = self.lead
+        self.visible[:, : self.lead] = True
+        self.column_positions[:, : self.lead] = torch.arange(self.lead, device=self.device)
+        shared = torch.tensor(self.live[0].prompt[: self.shared], dtype=torch.long, device=self.device)
+        embedded = model.get_input_embeddings()(shared)
+        start = 0
+        if soft is SoftPrompt.KEYS_VALUES:
+            start = self.virtual
+            for number, layer in enumerate(prefix_cache(self.adapted, self.loaded.family, 1).layers):
+                self.cache.update(layer.keys, layer.values, number)
+        elif soft is SoftPrompt.EMBEDDINGS:
+            embedded = torch.cat([self.adapted.virtual_embeddings().to(embedded.dtype), embedded])
+        if start < self.lead:
+            positions = self.column_positions[:1, start : self.lead]
+            self._decode(self._seen(positions)[:1] & self._before(start), positions, inputs_embeds=embedded[None])
+        if self.lead:
+            self.cache.repeat_rows(len(self.live))
 
     def _take(self, chosen: torch.Tensor) -> torch.Tensor:
         """Give every live row its token, end those that are done, and drop them when enough are. Returns what goes on."""
@@ -180,6 +186,10 @@ class _Batch:
             return seen
         return seen & (query_positions[:, :, None] - self.column_positions[:, None, : self.columns] < window)
 
+    def _before(self, start: int) -> torch.Tensor:
+        """Columns up to each of those from `start` on, [columns - start, columns]."""
+        return torch.ones(self.columns, self.columns, dtype=torch.bool, device=self.device).tril()[start:]
+
     def _decode(self, mask: torch.Tensor, positions: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         model = self.adapted.model
         decoder = getattr(model, model.base_model_prefix)
@@ -188,3 +198,10 @@ class _Batch:
         out = decoder(past_key_values=self.cache, use_cache=True, **inputs)
         last: torch.Tensor = out.last_hidden_state[:, -1]
         return last
+
+
+def _shared(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with, short of a whole prompt: every row needs one of its own."""
+    first, last = min(prompts), max(prompts)
+    shortest = min(map(len, prompts)) - 1
+    return next((at for at in range(shortest) if first[at] != last[at]), shortest)
