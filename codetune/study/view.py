@@ -318,7 +318,7 @@ def _table_cell(block: Block, column: _Measured, index: int) -> TableCell:
     if measure is None:
         return TableCell(MISSING)
     valid = [value.mean for value, row in zip(column.values, block.rows, strict=True) if value is not None and not row.invalid_cause]
-    best = bool(column.better) and not block.rows[index].invalid_cause and len(valid) > 1 and measure.mean == max(valid)
+    best = bool(column.better) and not block.rows[index].invalid_cause and measure.mean == max(valid) > min(valid)
     bar = None
     if column.bar and measure.low is not None and measure.high is not None:
         bar = IntervalBar(round(100 * measure.mean, 2), round(100 * measure.low, 2), round(100 * (measure.high - measure.low), 2))

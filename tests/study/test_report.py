@@ -1,5 +1,6 @@
 """The report as a reader gets it: self-contained, safe against what models write, honest about what is missing, the same twice."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -164,6 +165,14 @@ def test_every_figure_is_a_png_and_an_svg_and_stands_in_the_page(written):
         assert not re.search(r"font(-family)?:", figure)  # nor a font that a reader may not have
         assert "#0072b2" not in figure.lower()  # colours follow the page's light or dark mode
     assert "var(--row-" in figures[0]
+
+
+def test_no_best_is_marked_where_all_are_equal(tmp_path):
+    ways = tuple(dataclasses.replace(way, unseen=1e-9) for way in WAYS)
+    report = write_report(build_study(tmp_path, problems=30, ways=ways))
+    markdown = report.markdown.read_text()
+    assert "**0.0**" not in markdown
+    assert "**" in markdown
 
 
 def test_an_invalid_row_is_struck_out_with_its_cause(folder):
