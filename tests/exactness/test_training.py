@@ -333,6 +333,7 @@ def test_muon_is_for_what_multiplies_and_adamw_for_what_is_looked_up(family: str
     muon, adamw = make_optimizer(trained, TrainConfig(optimizer="muon"), 1.0).parts
     taken = {id(parameter) for group in muon.param_groups for parameter in group["params"]}
     looked_up = {id(module.weight) for module in run.adapted.model.modules() if isinstance(module, torch.nn.Embedding)}
+    looked_up.add(id(run.adapted.model.get_output_embeddings().weight))
     assert taken == {id(parameter) for parameter in trained.values() if parameter.ndim == 2} - looked_up
     assert sum(len(group["params"]) for group in adamw.param_groups) == len(trained) - len(taken)
 
