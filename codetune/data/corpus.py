@@ -82,13 +82,16 @@ def build_corpus(
             if where := benchmarks.overlap(text):
                 corpus.dropped[f"file shares 13 words with {where}"] += 1
                 continue
-            tree, lines = parsed(text)
+            functions, lines = parsed(text)
             if _is_held_out(text):
-                corpus.held_out += [text, *function_pairs(tree, lines, rng)]
+                corpus.held_out += [text, *function_pairs(functions, lines, rng)]
                 continue
-            kinds = (corpus.pairs, function_pairs), (corpus.functions, lone_function_pairs), (corpus.edits, function_edits)
-            for documents, made in kinds:
-                documents += [document for document in made(tree, lines, rng) if _fresh(document, seen, corpus.dropped)]
+            for documents, made in (
+                (corpus.pairs, function_pairs(functions, lines, rng)),
+                (corpus.functions, function_pairs([node for node in functions if not is_method(node)], lines, rng)),
+                (corpus.edits, function_edits(functions, lines, rng)),
+            ):
+                documents += [document for document in made if _fresh(document, seen, corpus.dropped)]
             if used < max_package_bytes:
                 corpus.files.append(text)
                 used += len(text)
@@ -118,38 +121,30 @@ def installed_packages() -> list[Package]:
     return packages
 
 
-def parsed(text: str) -> tuple[ast.Module, list[str]]:
-    """A file's syntax tree and the lines that the tree counts: splitlines() would also cut at form feeds."""
-    return ast.parse(text), text.split("\n")
+def parsed(text: str) -> tuple[list[ast.FunctionDef], list[str]]:
+    """A file's functions, and the lines that the parser counts: splitlines() would also cut at form feeds."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)], text.split("\n")
 
 
-def function_pairs(tree: ast.Module, lines: list[str], rng: random.Random) -> Iterator[str]:
-    """(docstring, function) pairs of a source file, each in a prompt style drawn at random."""
-    for node in _functions(tree):
+def is_method(node: ast.FunctionDef) -> bool:
+    return [argument.arg for argument in node.args.args][:1] in (["self"], ["cls"])
+
+
+def function_pairs(functions: Iterable[ast.FunctionDef], lines: list[str], rng: random.Random) -> Iterator[str]:
+    """(docstring, function) pairs, each in a prompt style drawn at random."""
+    for node in functions:
         if problem := function_problem(node, lines, rng):
             yield Template(rng.choice(_STYLES)).render(problem).text
 
 
-def lone_function_pairs(tree: ast.Module, lines: list[str], rng: random.Random) -> Iterator[str]:
-    """The same for functions alone, without methods."""
-    for node in _functions(tree):
-        is_method = [argument.arg for argument in node.args.args][:1] in (["self"], ["cls"])
-        if not is_method and (problem := function_problem(node, lines, rng)):
-            yield Template(rng.choice(_STYLES)).render(problem).text
-
-
-def function_edits(tree: ast.Module, lines: list[str], rng: random.Random) -> Iterator[str]:
+def function_edits(functions: list[ast.FunctionDef], lines: list[str], rng: random.Random) -> Iterator[str]:
     """An edit of each short function, documented or not. New names are those of other functions' arguments."""
-    names = sorted({argument.arg for node in _functions(tree) for argument in node.args.args} - {"self", "cls"})
-    for node in _functions(tree):
+    names = sorted({argument.arg for node in functions for argument in node.args.args} - {"self", "cls"})
+    for node in functions:
         if (node.end_lineno or 0) - node.lineno < MAX_EDIT_LINES:
             source = _dedent(lines[node.lineno - 1 : node.end_lineno])
             if source and source.isascii() and (problem := edit_problem(source, names, rng)):
                 yield Template(rng.choice(_EDIT_STYLES)).render(problem).text
-
-
-def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
 def function_problem(node: ast.FunctionDef, lines: list[str], rng: random.Random) -> Problem | None:

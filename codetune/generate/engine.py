@@ -188,7 +188,7 @@ class _Batch:
 
     def _before(self, start: int) -> torch.Tensor:
         """Columns up to each of those from `start` on, [columns - start, columns]."""
-        return torch.ones(self.columns, self.columns, dtype=torch.bool, device=self.device).tril()[start:]
+        return torch.ones(self.columns - start, self.columns, dtype=torch.bool, device=self.device).tril(start)
 
     def _decode(self, mask: torch.Tensor, positions: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         model = self.adapted.model

@@ -5,7 +5,7 @@ Memory, in bytes, of one process that trains in float32 (w = 4), or with matrix 
     process       what Python and its libraries hold before there is a model (0 on a GPU)
     weights       4 per parameter; with bf16 products 2 per frozen linear parameter, and 2 more per trained one (autocast's copy)
     gradients     4 per trained parameter
-    optimiser     8 per trained parameter (Adam's two moments)
+    optimiser     8 per trained parameter (Adam's two moments; too much for Muon, which keeps one for matrices)
     activations   of the largest micro-batch, R rows x T tokens, T with prompt-tuning's virtual tokens:
                   R T x (w x (inputs and outputs of all linear layers + c x the widest of them x layers) + 8 x hidden size x layers).
                   c copies stand for the function between two layers (1; 3 where it is written out, as GPT-2's gelu_new), the last
@@ -39,6 +39,7 @@ import torch
 
 from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainConfig
 from codetune.models.forward import LOSS_CHUNK_TOKENS
+from codetune.models.machine import device
 from codetune.models.outline import Outline, lora_targets, trained_parameters
 
 UTILISATION = {"fp32": 0.6, "bf16": 0.42}
@@ -115,16 +116,15 @@ def measure_rate(outline: Outline, train: TrainConfig, tokens: int, seconds: flo
 
     The fastest, because whatever else runs on the machine makes the others slower.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     widest = max(outline.linears, key=lambda linear: linear.inputs * linear.outputs)
-    inputs = torch.randn(tokens, widest.inputs, dtype=dtype, device=device)
-    weight = torch.randn(widest.inputs, widest.outputs, dtype=dtype, device=device)
+    inputs = torch.randn(tokens, widest.inputs, dtype=dtype, device=device())
+    weight = torch.randn(widest.inputs, widest.outputs, dtype=dtype, device=device())
     fastest, begun = math.inf, time.perf_counter()
     while time.perf_counter() - begun < seconds or fastest == math.inf:
         started = time.perf_counter()
         inputs @ weight
-        if device == "cuda":
+        if device() == "cuda":
             torch.cuda.synchronize()
         fastest = min(fastest, time.perf_counter() - started)
     return 2 * tokens * widest.inputs * widest.outputs / fastest

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from codetune.records import Json, Problem
-from codetune.study.cells import BenchmarkSummary, Cell, Outcome, Study, read_outcomes
+from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
 
-ROW_ORDER = ("base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning")
+ROW_ORDER = (BASE, FEW_SHOT, "full", "lora", "prefix_tuning", "prompt_tuning")
 PASS = "pass@1"
 TEXT_SCORE = "bleu"  # what is compared where nothing is executed
 
@@ -142,7 +142,7 @@ class Block:
     @property
     def base(self) -> Row | None:
         """The untuned model, with nothing but the problem in its prompt."""
-        return next((row for row in self.rows if row.label == "base"), next((row for row in self.rows if row.is_base), None))
+        return next((row for row in self.rows if row.label == BASE), next((row for row in self.rows if row.is_base), None))
 
     def ranked(self, benchmark: str) -> list[Row]:
         """Valid rows that have a score, best first; equals in table order."""

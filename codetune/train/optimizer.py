@@ -10,7 +10,7 @@ import torch
 
 from codetune.config import TrainConfig
 
-_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", "prompt_encoder")  # rows are looked up, not multiplied
+_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", "prompt_encoder")  # Muon is for what lies between embeddings and logits
 
 
 class Optimizer:

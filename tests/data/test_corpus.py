@@ -14,7 +14,7 @@ from codetune.data.corpus import (
     function_edits,
     function_pairs,
     installed_packages,
-    lone_function_pairs,
+    is_method,
     parsed,
 )
 from codetune.data.decontaminate import BenchmarkIndex
@@ -124,7 +124,8 @@ def test_methods_are_taken_out_of_their_class() -> None:
 def test_lone_functions_are_no_methods() -> None:
     method = "class A:\n" + "".join(f"    {line}".rstrip() + "\n" for line in FUNCTION.replace("values", "self, values").split("\n"))
     assert len(pairs(FUNCTION + method)) == 2
-    (lone,) = lone_function_pairs(*parsed(FUNCTION + method), random.Random(0))
+    functions, lines = parsed(FUNCTION + method)
+    (lone,) = function_pairs([node for node in functions if not is_method(node)], lines, random.Random(0))
     assert lone.endswith(SOURCE)
 
 
