@@ -10,7 +10,7 @@ from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.samples import read_samples
 from codetune.evaluate import Scores, answer, score_samples
 from codetune.records import Sample
-from codetune.sandbox import Sandbox
+from codetune.score.verdicts import open_checker
 from codetune.study.drive import CellProgress, run_study
 from codetune.study.report import Report
 
@@ -22,7 +22,7 @@ def score(samples: Path | str | Iterable[Sample], benchmark: str, *, data: Path 
     """
     problems = load_benchmark(benchmark, data)
     rows = read_samples(Path(samples), problems) if isinstance(samples, str | Path) else list(samples)
-    with Sandbox() as sandbox:
+    with open_checker() as sandbox:
         return score_samples(problems, rows, sandbox if problems.kind == "execution" else None, ks=ks)
 
 
@@ -37,7 +37,7 @@ def evaluate(
     loaded, adapted = open_model(model, Path(adapter) if adapter else None)
     problems = load_benchmark(benchmark, data)
     answers = answer(OwnEngine(loaded, adapted), problems, loaded.template(prompt_style), decoding or DecodingConfig())
-    with Sandbox() as sandbox:
+    with open_checker() as sandbox:
         return score_samples(problems, answers.samples, sandbox if problems.kind == "execution" else None)
 
 

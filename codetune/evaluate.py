@@ -1,7 +1,7 @@
 """From problems to samples to scores: `answer` has an engine write the samples, `score_samples` runs and measures them.
 
     benchmark = benchmarks.load("humaneval")
-    with Sandbox() as sandbox:
+    with open_checker() as sandbox:
         answers = answer(engine, benchmark, template, decoding)
         scores = score_samples(benchmark, answers.samples, sandbox)
     print(scores.pass_at_k["1"], scores.pass_at_k_ci95["1"])
@@ -22,8 +22,8 @@ from codetune.errors import UserError, nearest
 from codetune.generate.request import Engine, Generated, Request
 from codetune.prompts.extract import extract_code, program_of
 from codetune.prompts.template import Template
-from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, to_json
-from codetune.score.execution import Checker, Job, count_integrity, count_verdicts, passes_by_problem, run_programs
+from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, Verdict, to_json
+from codetune.score.execution import Checker, Job, count_exceptions, count_integrity, count_verdicts, passes_by_problem, run_programs
 from codetune.score.pass_at_k import per_problem, usable_ks
 from codetune.score.statistics import mean_interval
 from codetune.score.text import METRICS, TextScores, score_text
@@ -38,9 +38,9 @@ DEFAULT_KS = (1, 10, 100)
 class Scores:
     """All that was found out about the samples of one benchmark. Shares and metrics are fractions in 0..1.
 
-    `pass_at_k`, `verdicts`, `integrity` and `sandbox_tier` are empty where nothing was executed; `metrics`, `signatures` and
-    `codebleu_parts` where there are no references. Keys of `pass_at_k` are k as a string, as JSON has them. `samples` has one
-    score per sample, in the samples' order.
+    `pass_at_k`, `verdicts`, `exceptions` (by type), `integrity` and `sandbox_tier` are empty where nothing was executed; `metrics`,
+    `signatures` and `codebleu_parts` where there are no references. Keys of `pass_at_k` are k as a string, as JSON has them.
+    `samples` has one score per sample, in the samples' order.
     """
 
     benchmark: str
@@ -50,6 +50,7 @@ class Scores:
     pass_at_k: dict[str, float] = field(default_factory=dict)
     pass_at_k_ci95: dict[str, tuple[float, float]] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
+    exceptions: dict[str, int] = field(default_factory=dict)
     integrity: dict[str, int] = field(default_factory=dict)
     sandbox_tier: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -181,15 +182,23 @@ def _with_execution(
     scores: Scores, jobs: Sequence[Job], results: Sequence[ProgramResult], tier: str, ks: Sequence[int] | None
 ) -> tuple[Scores, list[str]]:
     counts = list(passes_by_problem(jobs, results).values())
+    failures = [result for result in results if result.verdict is Verdict.INFRASTRUCTURE]
+    if failures and not counts:
+        raise UserError(f"the sandbox failed on every program ({failures[0].detail}); run `codetune doctor`")
     usable, too_large = usable_ks(counts, DEFAULT_KS if ks is None else ks)
     estimates = {str(k): mean_interval(per_problem(counts, k)) for k in usable}
     least = min(n for n, _ in counts)
     notices = [f"pass@{k} is left out: it needs {k} samples of every problem, and there are {least}" for k in too_large if ks is not None]
+    if failures:
+        notices.append(f"{len(failures)} programs could not be judged ({failures[0].detail}) and do not count: run again")
+    if tier.startswith("T0"):
+        notices.append("these programs ran without a sandbox: no score of theirs can be trusted")
     executed = replace(
         scores,
         pass_at_k={k: estimate.value for k, estimate in estimates.items()},
         pass_at_k_ci95={k: (estimate.low, estimate.high) for k, estimate in estimates.items()},
         verdicts=count_verdicts(results),
+        exceptions=count_exceptions(results),
         integrity=count_integrity(results),
         sandbox_tier=tier,
     )

@@ -15,16 +15,19 @@ Json = dict[str, Any]
 
 
 class Verdict(enum.StrEnum):
-    """What became of one program. Only `PASSED` counts for pass@k."""
+    """What became of one program. Only `PASSED` counts for pass@k; `INFRASTRUCTURE` is no answer, all others count as failed."""
 
     PASSED = "passed"  # the checker compared every expected value and found it equal
-    FAILED = "failed"  # a value was wrong, or an assertion did not hold
-    ERROR = "error"  # the program raised an exception
-    SYNTAX = "syntax"  # the program does not compile
-    TIMEOUT = "timeout"  # killed from outside at the wall-clock limit
+    WRONG_ANSWER = "wrong_answer"  # a value was wrong, or an assertion did not hold
+    EXCEPTION = "exception"  # the program raised an exception, SystemExit and what the sandbox refuses included
+    SYNTAX_ERROR = "syntax_error"  # the program does not compile
+    TIMEOUT_CPU = "timeout_cpu"  # used up its processor time
+    TIMEOUT_WALL = "timeout_wall"  # did not end, though it had processor time left: it slept or waited
     MEMORY = "memory"  # ran into the memory limit
-    EXITED = "exited"  # ended before the checker had its answers (sys.exit, os._exit, a signal)
-    BLOCKED = "blocked"  # the sandbox refused an operation that the program needed
+    OUTPUT_LIMIT = "output_limit"  # printed more than it may
+    KILLED = "killed"  # ended before the checker had its answers (os._exit, a signal)
+    NONPLAIN = "nonplain"  # gave an object that cannot be compared by value, where plain data was wanted
+    INFRASTRUCTURE = "infrastructure"  # the sandbox failed, not the program: to be judged again
 
 
 class Integrity(enum.StrEnum):
@@ -43,10 +46,19 @@ class AssertTest:
 
 @dataclass(frozen=True, slots=True)
 class CallTest:
-    """`entry_point(*input) == output`, by value."""
+    """`entry_point(*input) == output`, by value; floats may be off by `atol` + 1e-7 of the expected value where `atol` is not 0."""
 
     input: tuple[Any, ...]
     output: Any
+    atol: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementTest:
+    """`entry_point(*input)` gives what the problem's reference gives, compared as in `CallTest` (EvalPlus's inputs)."""
+
+    input: tuple[Any, ...]
+    atol: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ class StdioTest:
     stdout: str
 
 
-Test = AssertTest | CallTest | StdioTest
+Test = AssertTest | CallTest | AgreementTest | StdioTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,7 @@ class Problem:
     setup: str = ""
     family: str = ""  # the group of alike problems, where the source has such (basics)
     source: str = ""
-    timeout_s: float = 5.0
+    timeout_s: float = 5.0  # processor seconds for a program with all its tests
 
     @property
     def reference_program(self) -> str:
@@ -102,13 +114,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ProgramResult:
-    """The sandbox's word on one program."""
+    """The sandbox's word on one program. `seconds` is wall clock, `cpu_s` the processor time of the program itself."""
 
     verdict: Verdict
     detail: str = ""  # the first failing assertion or the exception, one line
+    exception: str = ""  # the exception's type where the verdict is `exception` or `memory`
     tests_passed: int = 0
     tests_run: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     integrity: Integrity = Integrity.STRONG
     stdout: str = ""  # capped
 

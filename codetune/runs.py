@@ -14,6 +14,12 @@ from typing import Any, BinaryIO
 from codetune.errors import UserError
 
 
+def cache_folder() -> Path:
+    """CODETUNE_CACHE, else the user's cache folder."""
+    given = os.environ.get("CODETUNE_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "codetune"
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write atomically: after a kill at any moment the file is the old one or the whole new one."""
     text = json.dumps(data, indent=1, ensure_ascii=False)

@@ -38,10 +38,10 @@ def test_pass_rate_verdicts_and_intervals(sandbox: Sandbox) -> None:
     assert scores.pass_at_k == {"1": 0.5}
     low, high = scores.pass_at_k_ci95["1"]
     assert (round(low, 4), round(high, 4)) == (0.0945, 0.9055)  # Wilson, 1 of 2
-    assert scores.verdicts == {"passed": 1, "failed": 1}
+    assert scores.verdicts == {"passed": 1, "wrong_answer": 1}
     assert sum(scores.integrity.values()) == 2
     assert scores.sandbox_tier == sandbox.tier
-    assert [score.result.verdict for score in scores.samples if score.result] == [Verdict.PASSED, Verdict.FAILED]
+    assert [score.result.verdict for score in scores.samples if score.result] == [Verdict.PASSED, Verdict.WRONG_ANSWER]
     assert scores.samples[0].program == "def add(a, b):\n    return a + b\n"
 
 
@@ -113,7 +113,7 @@ def test_equal_programs_run_once_and_results_keep_their_order(sandbox: Sandbox) 
     other = Problem("sub", entry_point="add", tests=(AssertTest("assert add(1, 2) == 0"),))
     jobs = [(right, ADD), (wrong, ADD), (right, ADD), (right, other), (wrong, other)]
     verdicts = [result.verdict.value for result in run_programs(jobs, counting, settled.append)]
-    assert verdicts == ["passed", "failed", "passed", "failed", "passed"]
+    assert verdicts == ["passed", "wrong_answer", "passed", "wrong_answer", "passed"]
     assert counting.programs == 4
     assert sum(settled) == 5
 

@@ -1,7 +1,7 @@
 """`codetune doctor`: hardware, versions, the sandbox's tier with its self-test, local data sets, and what is missing.
 
-    codetune doctor
-    codetune doctor --json
+codetune doctor
+codetune doctor --json
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ app = typer.Typer(add_completion=False)
 
 PLATFORMS = "Linux is what codetune is for; on macOS and Windows run it through WSL or a container, because the sandbox needs Linux"
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "sacrebleu", "tree-sitter", "tree-sitter-python")
+
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
@@ -66,15 +67,15 @@ def versions() -> dict[str, str]:
 
 
 def sandbox() -> dict[str, Any]:
-    """The sandbox's tier and how it withstood attacks of known outcome; `tier` says why where there is no sandbox."""
+    """The sandbox's tier and how it withstood attacks of known outcome; `tier` says why where there is none, `better` why it is not T2."""
     try:
         with Sandbox(workers=1) as box:
-            tier = box.tier
-        findings = selftest()
+            tier, better = box.tier, box.fallback
+            findings = selftest(box.check)
     except UserError as error:
-        return {"tier": f"none: {error}", "passed": False, "checks": []}
+        return {"tier": f"none: {error}", "better": "", "passed": False, "checks": []}
     checks = [{"name": name, "passed": held, "seen": seen} for name, held, seen in findings]
-    return {"tier": tier, "passed": all(held for _, held, _ in findings), "checks": checks}
+    return {"tier": tier, "better": better, "passed": all(finding.held for finding in findings), "checks": checks}
 
 
 def data_sets() -> dict[str, Any]:
@@ -122,6 +123,8 @@ def _show(findings: dict[str, Any]) -> None:
     table.add_row("hardware", f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.1f} GB memory, {gpus}")
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in findings["versions"].items()))
     table.add_row("sandbox", escape(findings["sandbox"]["tier"]))
+    if findings["sandbox"]["better"]:
+        table.add_row("", f"[dim]{escape(findings['sandbox']['better'])}[/dim]")
     for check in findings["sandbox"]["checks"]:
         row = f"[green]ok[/green]    {check['name']}" if check["passed"] else f"[red]FAILS[/red] {check['name']}: {check['seen']}"
         table.add_row("", row)

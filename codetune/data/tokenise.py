@@ -16,6 +16,7 @@ from codetune.config import content_hash
 from codetune.errors import UserError
 from codetune.prompts.template import Rendered, Template
 from codetune.records import Problem
+from codetune.runs import cache_folder
 
 CACHE_VERSION = 1
 
@@ -118,12 +119,6 @@ def load_examples(path: Path) -> TokenisedExamples:
     """What `save_examples` wrote."""
     with path.open("rb") as file, np.load(file) as stored:
         return TokenisedExamples(stored["ids"], stored["offsets"], stored["prompt_lengths"], int(stored["dropped"]))
-
-
-def cache_folder() -> Path:
-    """CODETUNE_CACHE, else the user's cache folder."""
-    given = os.environ.get("CODETUNE_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "codetune"
 
 
 def _load(key: str) -> TokenisedExamples | None:

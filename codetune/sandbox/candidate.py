@@ -22,6 +22,7 @@ from typing import Any
 from codetune.sandbox import wire
 
 Message = tuple[Any, ...]
+BATCH_BYTES = 1 << 20  # of replies in one message
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "getattr": getattr,
     "setattr": setattr,
@@ -55,14 +56,11 @@ class Server:
     def answer(self, data: bytes) -> bytes:
         """The reply to one request: a value, or what was raised."""
         try:
-            try:
-                return self.handle(wire.loads(data, self.resolve), data)
-            except wire.WireError as error:
-                return wire.dumps(("raise", "ValueError", f"the result cannot cross by value: {error}"))
+            return self.handle(wire.loads(data, self.resolve))
         except BaseException as error:
             return wire.dumps(describe(error))
 
-    def handle(self, request: Message, data: bytes) -> bytes:
+    def handle(self, request: Message) -> bytes:
         operation, *operands = request
         if operation == "call":
             function, args, kwargs = operands
@@ -70,6 +68,8 @@ class Server:
             value = function(*args, **kwargs)
             after = wire.dumps((args, kwargs), self.export)
             return wire.dumps(("value", value, None if before == after else (args, kwargs)), self.export)
+        if operation == "calls":
+            return self.calls(*operands)
         if operation == "define":
             self.names = define(operands[0], "solution")
             return wire.dumps(("value", None, None))
@@ -82,6 +82,21 @@ class Server:
             found = {name: self.names[name] for name in operands[0] if name in self.names}
             return wire.dumps(("value", found, None), self.export)
         return wire.dumps(("value", _OPERATIONS[operation](*operands), None), self.export)
+
+    def calls(self, function: Any, inputs: list[tuple[Any, ...]]) -> bytes:
+        """Replies to several calls at once, as many as fit into a message; the checker asks again for the rest."""
+        replies: list[bytes] = []
+        size = 0
+        for args in inputs:
+            try:
+                reply = wire.dumps(("value", function(*args)), self.export)
+            except BaseException as error:
+                reply = wire.dumps(describe(error))
+            replies.append(reply)
+            size += len(reply)
+            if size > BATCH_BYTES:
+                break
+        return wire.dumps(("value", replies, None))
 
     def export(self, value: Any) -> tuple[str, int, str]:
         if isinstance(value, Callback):
@@ -185,16 +200,17 @@ def run_in_process(program: str, setup: str, tests: list[str], nonce: str) -> An
 
 
 def describe(error: BaseException) -> Message:
-    """An exception as data: the nearest built-in type's name, and one line."""
-    name = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
+    """An exception as data: the nearest built-in type's name, the type's own, and one line."""
+    base = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
+    name = str(type(error).__name__)[:100]
     try:
         text = " ".join(str(error).split())[:500]
     except BaseException:
         text = "(no message)"
     if isinstance(error, _CompileError):
-        return ("syntax", name, text)
+        return ("syntax", base, name, text)
+    if isinstance(error, wire.WireError):
+        return ("nonplain", base, name, f"the result cannot cross by value: {text}")
     if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
-        return ("exit", name, text)
-    if type(error).__name__ != name:
-        text = f"{type(error).__name__}: {text}"
-    return ("raise", name, text)
+        return ("exit", base, name, text)
+    return ("raise", base, name, text)

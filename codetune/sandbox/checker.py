@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from codetune.sandbox import names, wire
-from codetune.sandbox.remote import CandidateExit, CandidateGone, Link, NotPlainError
+from codetune.sandbox.remote import CandidateExit, CandidateGone, Link, NonPlainResultError, NotPlainError, OfCandidate, Raised
 
 Report = dict[str, Any]
 _TAIL_BYTES = 1 << 14  # of stderr, kept for the record
@@ -34,61 +34,113 @@ def main(parent: socket.socket, candidate: socket.socket, stdout: int, stderr: i
     report["stdout"] = os.pread(stdout, job["keep_bytes"], 0).decode("utf-8", "replace")
     complaint = max(0, os.fstat(stderr).st_size - _TAIL_BYTES)
     report["stderr"] = os.pread(stderr, _TAIL_BYTES, complaint).decode("utf-8", "replace")
-    report["output_bytes"] = os.fstat(stdout).st_size
+    report["file_bytes"] = job["file_bytes"]
+    report["output_bytes"] = max(os.fstat(stdout).st_size, os.fstat(stderr).st_size)
     wire.send(parent, wire.dumps(report))
 
 
-def report(verdict: str, detail: str = "", passed: int = 0, run: int = 0) -> Report:
-    """What the parent is told; `detail` is one line."""
-    return {"verdict": verdict, "detail": " ".join(detail.split())[:_DETAIL], "passed": passed, "run": run, "hint": ""}
+def report(verdict: str, detail: str = "", exception: str = "", passed: int = 0, run: int = 0) -> Report:
+    """What the parent is told; `detail` is one line, `exception` the type of the program's exception."""
+    detail = " ".join(detail.split())[:_DETAIL]
+    return {"verdict": verdict, "detail": detail, "exception": exception, "passed": passed, "run": run, "hint": ""}
 
 
 def check_values(link: Link, job: Report) -> Report:
     """Call tests and assertions against the candidate, by value. Goes on after a failure; the first one is the verdict."""
     try:
-        link.request(("define", job["program"]))
-        codes = [job["setup"], *(test for kind, test in job["tests"] if kind == "assert")]
-        here, theirs = names.resolve(codes, job["program"], job["reference"], job["prompt"], job["entry_point"])
-        given = link.request(("names", theirs))
-        # Only what was asked for: an answer that slips in its own `abs` or `all` changes nothing.
-        namespace = {"__name__": "tests", **here, **{name: given[name] for name in theirs if name in given}}
-        link.used_handle = False  # functions and classes are handles: those do not count
+        namespace = _namespace(link, job)
         exec(compile(job["setup"], "<setup>", "exec", dont_inherit=True), namespace)
     except BaseException as error:
-        return {**judge(error, job["setup"]), "hint": _hint(error, link)}
+        return _failure(error, job["setup"], link)
     first: Report | None = None
     passed = run = 0
-    for kind, test in job["tests"]:
+    try:
+        for failed in itertools.chain(_calls(link, job, namespace), _assertions(link, job, namespace)):
+            run += 1
+            passed += failed is None
+            first = first or failed
+    except (CandidateGone, CandidateExit) as error:
         run += 1
-        try:
-            _assertion(test, namespace) if kind == "assert" else _call(test, job["entry_point"], namespace)
-            if link.gone:  # a test swallowed the news
-                raise CandidateGone
-            passed += 1
-        except BaseException as error:
-            first = first or {**judge(error, test if kind == "assert" else ""), "hint": _hint(error, link)}
-            if link.gone or isinstance(error, CandidateExit):
-                break
+        first = first or _failure(error, "", link)
     return {**(first or report("passed")), "passed": passed, "run": run}
 
 
-def _hint(error: BaseException, link: Link) -> str:
-    """Why a failure may lie in the by-value way: `test` (an object of the test's own) or `value` (a result that is not plain)."""
+def _namespace(link: Link, job: Report) -> dict[str, Any]:
+    """What the tests see: the program's answers to names that are its to give, the problem's and Python's own to all others."""
+    link.request(("define", job["program"]))
+    codes = [job["setup"], *job["asserts"]]
+    here, theirs = names.resolve(codes, job["program"], job["reference"], job["prompt"], job["entry_point"])
+    given = link.request(("names", theirs))
+    link.used_handle = False  # functions and classes are handles: those do not count
+    # Only what was asked for: an answer that slips in its own `abs` or `all` changes nothing.
+    return {"__name__": "tests", **here, **{name: given[name] for name in theirs if name in given}}
+
+
+def _calls(link: Link, job: Report, namespace: dict[str, Any]) -> Iterator[Report | None]:
+    """For each call test None where it holds, else the failure."""
+    tests = job["calls"]
+    if not tests:
+        return
+    try:
+        function = _entry_point(job, namespace)
+    except Exception as error:
+        yield from [_failure(error, "", link)] * len(tests)
+        return
+    for (args, expected, atol), value in zip(tests, link.calls(function, [test[0] for test in tests]), strict=True):
+        link.compared_handle = False
+        if isinstance(value, Raised):
+            if isinstance(value.error, CandidateExit):
+                raise value.error
+            yield _failure(value.error, "", link)
+        elif agrees(value, expected, atol):
+            yield None
+        else:
+            shown = f"{job['entry_point']}{_repr(args) if len(args) != 1 else f'({_repr(args[0])})'}"
+            yield _failure(AssertionError(f"{shown} gave {_repr(value)}, expected {_repr(expected)}"), "", link)
+
+
+def _entry_point(job: Report, namespace: dict[str, Any]) -> Any:
+    """What the tests call: a function's name, or an expression as `Solution().twoSum`."""
+    return eval(compile(job["entry_point"], "<entry point>", "eval", dont_inherit=True), namespace)
+
+
+def agrees(value: Any, expected: Any, atol: float) -> bool:
+    """Equality; where `atol` is not 0, numbers in sequences of the same type may be off by `atol` + 1e-7 of the expected one (EvalPlus)."""
+    if value == expected:
+        return True
+    if not atol or type(value) is not type(expected):
+        return False
+    if isinstance(value, list | tuple):
+        return len(value) == len(expected) and all(agrees(a, b, atol) for a, b in zip(value, expected, strict=True))
+    return isinstance(value, int | float) and abs(value - expected) <= atol + 1e-7 * abs(expected)
+
+
+def _assertions(link: Link, job: Report, namespace: dict[str, Any]) -> Iterator[Report | None]:
+    for code in job["asserts"]:
+        link.compared_handle = False
+        try:
+            exec(compile(code, "<test>", "exec", dont_inherit=True), namespace)
+            if link.gone:  # a test swallowed the news
+                raise CandidateGone
+        except BaseException as error:
+            if link.gone:
+                raise CandidateGone from None
+            if isinstance(error, CandidateExit):
+                raise
+            yield _failure(error, code, link)
+        else:
+            yield None
+
+
+def _failure(error: BaseException, code: str, link: Link) -> Report:
+    """The report of a failed test, with why it may have failed for the by-value way only: `hint` is `test` (an object of the
+    test's own), `value` (a result that is not plain), or empty."""
+    found = judge(error, code)
     if isinstance(error, CandidateGone | CandidateExit):
-        return ""
-    return "test" if isinstance(error, NotPlainError) else "value" if link.used_handle else ""
-
-
-def _assertion(code: str, namespace: dict[str, Any]) -> None:
-    exec(compile(code, "<test>", "exec", dont_inherit=True), namespace)
-
-
-def _call(test: tuple[tuple[Any, ...], Any], entry_point: str, namespace: dict[str, Any]) -> None:
-    args, expected = test
-    shown = f"{entry_point}{_repr(args) if len(args) != 1 else f'({_repr(args[0])})'}"
-    value = eval(compile(entry_point, "<entry point>", "eval", dont_inherit=True), namespace)(*args)
-    if not value == expected:
-        raise AssertionError(f"{shown} gave {_repr(value)}, expected {_repr(expected)}")
+        return found
+    if found["verdict"] == "wrong_answer" and link.compared_handle:
+        found["verdict"] = "nonplain"
+    return {**found, "hint": "test" if isinstance(error, NotPlainError) else "value" if link.used_handle else ""}
 
 
 def _repr(value: Any) -> str:
@@ -101,24 +153,26 @@ def _repr(value: Any) -> str:
 
 def judge(error: BaseException, code: str) -> Report:
     """The verdict that an exception means, `code` being the test text it may have come from."""
-    own_text = getattr(error, "candidate_text", "")
-    name = type(error).__name__
+    own: OfCandidate | None = getattr(error, "of_candidate", None)
     if isinstance(error, CandidateGone):
-        return report("exited", "the program ended before it answered")
+        return report("killed", "the program ended before it answered")
     if isinstance(error, CandidateExit):
-        return report("exited", f"the program called sys.exit({error})")
+        return report("exception", f"{error.args[0]}: {error.args[1]}".removesuffix(": "), error.args[0])
+    if isinstance(error, NonPlainResultError):
+        return report("nonplain", str(error))
     if isinstance(error, NotPlainError):
-        return report("failed", str(error))
-    if getattr(error, "from_candidate", False):
-        if getattr(error, "does_not_compile", False):
-            return report("syntax", own_text)
-        verdict = "memory" if isinstance(error, MemoryError) else "blocked" if isinstance(error, PermissionError) else "error"
-        return report(verdict, own_text if own_text.startswith(name) else f"{name}: {own_text}".removesuffix(": "))
+        return report("wrong_answer", str(error))
+    if own is not None:
+        if own.does_not_compile:
+            return report("syntax_error", own.text)
+        verdict = "memory" if isinstance(error, MemoryError) else "exception"
+        return report(verdict, f"{own.type_name}: {own.text}".removesuffix(": "), own.type_name)
     if isinstance(error, AssertionError):
-        return report("failed", _failing(error, code) or str(error))
+        return report("wrong_answer", _failing(error, code) or str(error))
+    name = type(error).__name__
     if isinstance(error, NameError):
-        return report("error", f"{name}: {error}")
-    return report("failed", f"{name}: {error} in {_failing(error, code)}".removesuffix(" in "))
+        return report("exception", f"{name}: {error}", name)
+    return report("wrong_answer", f"{name}: {error} in {_failing(error, code)}".removesuffix(" in "))
 
 
 def _failing(error: BaseException, code: str) -> str:
@@ -143,7 +197,7 @@ def check_script(link: Link, job: Report) -> Report:
     got = os.pread(job["stdout"], job["file_bytes"], 0).decode("utf-8", "replace")
     for number, (ours, theirs) in enumerate(itertools.zip_longest(_lines(expected), _lines(got), fillvalue=None), 1):
         if ours != theirs:
-            return report("failed", f"line {number} of stdout is {_repr(theirs)}, expected {_repr(ours)}", run=1)
+            return report("wrong_answer", f"line {number} of stdout is {_repr(theirs)}, expected {_repr(ours)}", run=1)
     return report("passed", passed=1, run=1)
 
 
@@ -160,17 +214,35 @@ def check_loads(link: Link, job: Report) -> Report:
     return report("passed")
 
 
+def give_outputs(link: Link, job: Report) -> Report:
+    """What a trusted program gives for each input: `outputs` of the report, as far as the first that gives no plain value."""
+    outputs: list[Any] = []
+    found = report("passed")
+    try:
+        namespace = _namespace(link, {**job, "setup": "", "asserts": []})
+        for value in link.calls(_entry_point(job, namespace), job["inputs"]):
+            if isinstance(value, Raised):
+                raise value.error
+            wire.dumps(value)
+            outputs.append(value)
+    except BaseException as error:
+        found = judge(error, "")
+    return {**found, "outputs": outputs}
+
+
 def check_in_process(link: Link, job: Report) -> Report:
     """The weak way, for tests that hand objects of their own to the program: all in the candidate, a nonce as the word of success."""
     nonce = secrets.token_hex(16)
-    codes = [test for _, test in job["tests"]]
+    codes = job["asserts"]
     try:
         if link.request(("in_process", job["program"], job["setup"], codes, nonce)) == (nonce, len(codes)):
             return report("passed", passed=len(codes), run=len(codes))
-        return report("failed", "the word of success was wrong", run=len(codes))
+        return report("wrong_answer", "the word of success was wrong", run=len(codes))
     except BaseException as error:
         result = {**judge(error, ""), "run": 1}
-        return {**result, "verdict": "failed"} if isinstance(error, AssertionError) else result
+        return {**result, "verdict": "wrong_answer"} if isinstance(error, AssertionError) else result
 
 
-_KINDS = {"values": check_values, "script": check_script, "loads": check_loads, "in_process": check_in_process}
+_KINDS = {
+    "values": check_values, "script": check_script, "loads": check_loads, "outputs": give_outputs, "in_process": check_in_process,
+}  # fmt: skip

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import sysconfig
@@ -22,10 +23,11 @@ _FIRST_UID = 64000  # a uid per worker where root can step down: no account of a
 
 
 class Limits(NamedTuple):
-    """What one process may use. `file_bytes` is for each file and for stdout and stderr together."""
+    """What a program may use. `file_bytes` is for each file, and for stdout and stderr each."""
 
     memory_mb: int
-    cpu_s: int
+    cpu_s: float  # processor time of the candidate
+    wall_s: float  # wall clock until the candidate is killed in any case
     file_bytes: int
     open_files: int = 64
     threads: int = 64
@@ -54,10 +56,10 @@ def _stdlib_readable(uid: int) -> bool:
 
 
 class Confinement:
-    """The measures that this machine offers. `tier` names them for the results."""
+    """The measures that this machine offers. `tier` names them for the results; `around` is what encloses the zygote already."""
 
-    def __init__(self, scratch: str, worker: int) -> None:
-        self.scratch = scratch
+    def __init__(self, scratch: str, worker: int, around: str = "") -> None:
+        self.scratch, self.around = scratch, around
         self.uid = 0
         if os.geteuid() == 0 and _stdlib_readable(_FIRST_UID + worker):
             self.uid = _FIRST_UID + worker
@@ -74,10 +76,11 @@ class Confinement:
 
     @property
     def tier(self) -> str:
-        """`T1: ...` with Landlock and seccomp, else `T0: ...` with what is left."""
-        layers = ([f"landlock {self.landlock_abi}"] if self.landlock_abi else []) + (["seccomp"] if self.seccomp else [])
-        layers += ["rlimits"] + (["own uid"] if self.uid else [])
-        return f"{'T1' if self.landlock_abi and self.seccomp else 'T0'}: {' + '.join(layers)}"
+        """`T2: ...` in namespaces of its own, `T1: ...` with Landlock and seccomp, else `T0: ...` with what is left."""
+        layers = ([self.around] if self.around else []) + ([f"landlock {self.landlock_abi}"] if self.landlock_abi else [])
+        layers += (["seccomp"] if self.seccomp else []) + ["rlimits"] + (["own uid"] if self.uid else [])
+        number = 0 if not self.seccomp else 2 if self.around else 1 if self.landlock_abi else 0
+        return f"T{number}: {' + '.join(layers)}"
 
     def enter(self, limits: Limits, writable: bool) -> None:
         """Confine the calling process for good; only with `writable` may it write to the scratch folder. Raises OSError."""
@@ -113,7 +116,7 @@ def _set_rlimits(limits: Limits, own_uid: bool) -> None:
     wanted = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_DATA: memory,
-        resource.RLIMIT_CPU: limits.cpu_s,
+        resource.RLIMIT_CPU: math.ceil(limits.cpu_s) + 2,  # a second line: the zygote's clock is finer
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_CORE: 0,

@@ -6,17 +6,22 @@ A judgement is a generator: it yields `Step`s, is sent `Outcome`s, and returns t
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from codetune.errors import UserError
-from codetune.records import AssertTest, CallTest, Integrity, Problem, ProgramResult, StdioTest, Verdict
+from codetune.records import AgreementTest, AssertTest, CallTest, Integrity, Problem, ProgramResult, StdioTest, Verdict
 from codetune.sandbox import wire
 from codetune.sandbox.confine import Limits
 from codetune.sandbox.worker import Outcome, Step
 
 Judgement = Generator[Step, Outcome, ProgramResult]
+_Call = tuple[tuple[Any, ...], Any, float]  # arguments, expected value, tolerance
+
+_REFERENCE_TIMES = 3.0  # a program may take this times what the reference takes, where that is more than the problem's limit
+_REFERENCE_PATIENCE = 10.0  # and the reference itself this times the limit
+_WALL_TIMES, _WALL_EXTRA_S = 3.0, 2.0  # the backstop by wall clock, for programs that sleep or wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +36,33 @@ class RunResult:
 
 
 class Judge:
-    """Writes steps under one set of limits; remembers which problems' own references need the weak way."""
+    """Writes steps under one set of limits; remembers of problems what their own references told."""
 
     def __init__(self, memory_mb: int, timeout_s: float | None, output_bytes: int) -> None:
         self.memory_mb, self.timeout_s, self.output_bytes = memory_mb, timeout_s, output_bytes
-        self._weak_references: dict[tuple[object, ...], bool] = {}
+        self._known: dict[int, Problem] = {}
+        self._weak_references: dict[int, bool] = {}
+        self._limits_s: dict[int, float] = {}
+        self._outputs: dict[int, tuple[Any, ...]] = {}
 
     def check(self, program: str, problem: Problem) -> Judgement:
         """All tests of the problem: calls and assertions by value, scripts one by one; stops at the first group that fails."""
-        calls = tuple(t for t in problem.tests if isinstance(t, CallTest))
-        asserts = tuple(t for t in problem.tests if isinstance(t, AssertTest))
-        result = ProgramResult(Verdict.FAILED, "the problem has no tests")
+        calls = yield from self._call_tests(problem)
+        asserts = [test.code for test in problem.tests if isinstance(test, AssertTest)]
+        scripts = [test for test in problem.tests if isinstance(test, StdioTest)]
+        if isinstance(calls, ProgramResult):
+            return calls
+        parts: list[ProgramResult] = []
         if calls:
-            result = _joined(None, (yield from self._values(program, problem, [("call", (t.input, t.output)) for t in calls]))[0])
-        if asserts and (not calls or result.verdict is Verdict.PASSED):
-            part = yield from self._asserts(program, problem, [("assert", t.code) for t in asserts])
-            result = _joined(result if calls else None, part)
-        for number, test in enumerate(t for t in problem.tests if isinstance(t, StdioTest)):
-            first = not (calls or asserts or number)
-            if not first and result.verdict is not Verdict.PASSED:
+            parts.append((yield from self._values(program, problem, calls=calls))[0])
+        if asserts and _all_passed(parts):
+            parts.append((yield from self._asserts(program, problem, asserts)))
+        for test in scripts:
+            if not _all_passed(parts):
                 break
             payload = {"kind": "script", "program": program, "stdin": test.stdin, "expected": test.stdout}
-            outcome = yield self._step(payload, self._timeout(problem), len(test.stdin) * 4)
-            result = _joined(None if first else result, self._result(outcome))
-        return result
+            parts.append(self._result((yield from self._timed(payload, problem, _script_bytes(test)))))
+        return _joined(parts) if parts else ProgramResult(Verdict.WRONG_ANSWER, "the problem has no tests")
 
     def run(self, program: str, stdin: str, timeout_s: float) -> Generator[Step, Outcome, RunResult]:
         """The program as a script."""
@@ -68,86 +76,138 @@ class Judge:
         outcome = yield self._step({"kind": "loads", "program": program}, timeout_s)
         return self._result(outcome, Integrity.WEAK)
 
-    def _asserts(self, program: str, problem: Problem, tests: list[tuple[str, str]]) -> Judgement:
+    def _call_tests(self, problem: Problem) -> Generator[Step, Outcome, list[_Call] | ProgramResult]:
+        """Inputs with what is expected for them; where that is what the reference gives, it is asked first, once per problem."""
+        calls: list[_Call] = [(t.input, t.output, t.atol) for t in problem.tests if isinstance(t, CallTest)]
+        agreements = [test for test in problem.tests if isinstance(test, AgreementTest)]
+        if not agreements:
+            return calls
+        key = self._key(problem)
+        if key not in self._outputs:
+            payload = self._payload("outputs", problem.reference_program, problem) | {"inputs": [test.input for test in agreements]}
+            outcome = yield self._step(payload, _REFERENCE_PATIENCE * self._limit_s(problem))
+            outputs = outcome.report.get("outputs", ())
+            if len(outputs) != len(agreements):
+                found = f"{len(outputs)} of {len(agreements)} inputs: {self._result(outcome).detail}"
+                why = f"the reference of {problem.task_id} answered {found}"
+                return ProgramResult(Verdict.INFRASTRUCTURE, why)
+            self._outputs[key] = tuple(outputs)
+        return calls + [(test.input, output, test.atol) for test, output in zip(agreements, self._outputs[key], strict=True)]
+
+    def _asserts(self, program: str, problem: Problem, asserts: list[str]) -> Judgement:
         """By value; in one process only where the tests, or the problem's own reference, cannot do without."""
-        result, hint = yield from self._values(program, problem, tests)
+        result, hint = yield from self._values(program, problem, asserts=asserts)
         if result.verdict is Verdict.PASSED or not hint:
             return result
-        if hint == "value" and not (yield from self._reference_is_weak(problem, tests)):
+        if hint == "value" and not (yield from self._reference_is_weak(problem, asserts)):
             return result
-        payload = {"kind": "in_process", "program": program, "setup": problem.setup, "tests": tests}
-        outcome = yield self._step(payload, self._timeout(problem))
-        return self._result(outcome, Integrity.WEAK)
+        payload = {"kind": "in_process", "program": program, "setup": problem.setup, "asserts": asserts}
+        return self._result((yield from self._timed(payload, problem)), Integrity.WEAK)
 
-    def _reference_is_weak(self, problem: Problem, tests: list[tuple[str, str]]) -> Generator[Step, Outcome, bool]:
+    def _reference_is_weak(self, problem: Problem, asserts: list[str]) -> Generator[Step, Outcome, bool]:
         """Whether the reference itself fails by value for its results: a program alone cannot choose the weak way."""
         if not problem.reference:
             return False
-        key = (problem.task_id, problem.reference_program, problem.setup, tuple(tests))
+        key = self._key(problem)
         if key not in self._weak_references:
-            result, hint = yield from self._values(problem.reference_program, problem, tests)
+            result, hint = yield from self._values(problem.reference_program, problem, asserts=asserts)
             self._weak_references[key] = result.verdict is not Verdict.PASSED and bool(hint)
         return self._weak_references[key]
 
-    def _values(self, program: str, problem: Problem, tests: list[tuple[str, Any]]) -> Generator[Step, Outcome, tuple[ProgramResult, str]]:
-        payload = {
-            "kind": "values",
-            "program": program,
-            "setup": problem.setup,
-            "entry_point": problem.entry_point,
-            "reference": problem.reference_program if problem.reference else "",
-            "prompt": problem.prompt,
-            "tests": tests,
-        }
-        outcome = yield self._step(payload, self._timeout(problem))
+    def _values(
+        self, program: str, problem: Problem, calls: Sequence[_Call] = (), asserts: Sequence[str] = ()
+    ) -> Generator[Step, Outcome, tuple[ProgramResult, str]]:
+        payload = self._payload("values", program, problem) | {"calls": list(calls), "asserts": list(asserts)}
+        outcome = yield from self._timed(payload, problem)
         return self._result(outcome), str(outcome.report.get("hint", ""))
 
-    def _timeout(self, problem: Problem) -> float:
-        return self.timeout_s or problem.timeout_s
+    def _payload(self, kind: str, program: str, problem: Problem) -> dict[str, Any]:
+        reference = problem.reference_program if problem.reference else ""
+        known = {"setup": problem.setup, "entry_point": problem.entry_point, "reference": reference, "prompt": problem.prompt}
+        return {"kind": kind, "program": program, **known}
 
-    def _step(self, payload: dict[str, Any], timeout_s: float, stdin_bytes: int = 0) -> Step:
-        # stdin is a file, too, and must fit under the same limit.
-        limits = Limits(self.memory_mb, int(timeout_s) + 2, max(self.output_bytes, stdin_bytes))
+    def _timed(self, payload: dict[str, Any], problem: Problem, file_bytes: int = 0) -> Generator[Step, Outcome, Outcome]:
+        """One step; a program that runs out of processor time gets more where the problem's reference needs long here, too."""
+        limit_s = self._limit_s(problem)
+        outcome = yield self._step(payload, limit_s, file_bytes)
+        if outcome.stopped != "cpu" or self.timeout_s or not problem.reference or payload["program"] == problem.reference_program:
+            return outcome
+        key = self._key(problem)
+        if key not in self._limits_s:
+            reference = yield self._step({**payload, "program": problem.reference_program}, _REFERENCE_PATIENCE * limit_s, file_bytes)
+            self._limits_s[key] = max(limit_s, _REFERENCE_TIMES * reference.cpu_s if not reference.stopped else 0.0)
+        if self._limits_s[key] > limit_s:
+            outcome = yield self._step(payload, self._limits_s[key], file_bytes)
+        return outcome
+
+    def _key(self, problem: Problem) -> int:
+        """Stands for the problem, whose tests may hold lists and so have no hash; it is kept alive, so the number stays its own."""
+        self._known[id(problem)] = problem
+        return id(problem)
+
+    def _limit_s(self, problem: Problem) -> float:
+        return self.timeout_s or self._limits_s.get(self._key(problem), problem.timeout_s)
+
+    def _step(self, payload: dict[str, Any], cpu_s: float, file_bytes: int = 0) -> Step:
+        limits = Limits(self.memory_mb, cpu_s, _WALL_TIMES * cpu_s + _WALL_EXTRA_S, max(self.output_bytes, file_bytes))
         try:
             message = wire.dumps({**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes})
         except wire.WireError as error:
             raise UserError(f"a test of the problem cannot be sent to the sandbox ({error}): use plain values") from None
-        return Step(message, limits, timeout_s)
+        return Step(message, limits)
 
     def _result(self, outcome: Outcome, integrity: Integrity = Integrity.STRONG) -> ProgramResult:
         """The checker's word, corrected by how the candidate ended where the checker only saw it vanish."""
         report = outcome.report
-        verdict, detail = Verdict(report.get("verdict", "exited")), str(report.get("detail", "the checker ended without a word"))
-        if outcome.lost:
-            detail = "the sandbox's worker was lost twice with this program"
-        if verdict is Verdict.EXITED:
-            if outcome.timed_out or outcome.status == -signal.SIGXCPU:
-                verdict, detail = Verdict.TIMEOUT, f"no end within the time limit ({outcome.seconds:.1f} s)"
-            elif outcome.status < 0:
-                detail = f"the program was killed by {signal.Signals(-outcome.status).name}"
-        if verdict is not Verdict.PASSED and int(report.get("output_bytes", 0)) >= self.output_bytes:
-            detail = f"output limit of {self.output_bytes} bytes reached; {detail}"
+        verdict, detail = Verdict(report.get("verdict", "killed")), str(report.get("detail", "the checker ended without a word"))
+        if outcome.fault:
+            verdict, detail = Verdict.INFRASTRUCTURE, outcome.fault
+        elif verdict is Verdict.KILLED and (outcome.stopped == "cpu" or outcome.status == -signal.SIGXCPU):
+            verdict, detail = Verdict.TIMEOUT_CPU, f"no end within {outcome.cpu_s:.1f} s of processor time"
+        elif verdict is Verdict.KILLED and outcome.stopped == "wall":
+            verdict, detail = Verdict.TIMEOUT_WALL, f"no end within {outcome.seconds:.1f} s, of which it computed {outcome.cpu_s:.1f} s"
+        elif verdict is Verdict.KILLED and outcome.stopped == "threads":
+            detail = "the program was killed for its number of threads"
+        elif verdict is Verdict.KILLED and outcome.status < 0:
+            detail = f"the program was killed by {signal.Signals(-outcome.status).name}"
+        if verdict is not Verdict.INFRASTRUCTURE and int(report.get("output_bytes", 0)) >= self._file_bytes(report):
+            verdict, detail = Verdict.OUTPUT_LIMIT, f"more than {self._file_bytes(report)} bytes of output; {detail}".removesuffix("; ")
         return ProgramResult(
             verdict=verdict,
             detail=detail,
+            exception=str(report.get("exception", "")),
             tests_passed=int(report.get("passed", 0)),
             tests_run=int(report.get("run", 0)),
             seconds=outcome.seconds,
+            cpu_s=outcome.cpu_s,
             integrity=integrity,
             stdout=str(report.get("stdout", "")),
         )
 
+    def _file_bytes(self, report: dict[str, Any]) -> int:
+        return int(report.get("file_bytes", self.output_bytes))
 
-def _joined(before: ProgramResult | None, part: ProgramResult) -> ProgramResult:
-    """Two groups of tests as one: counts and seconds add up, the verdict is the later one, trust the lower one."""
-    if before is None:
-        return part
+
+def _script_bytes(test: StdioTest) -> int:
+    """stdin is a file, too, and expected output may be long: both must fit under the limit of a file."""
+    return 4 * max(len(test.stdin), len(test.stdout))
+
+
+def _all_passed(parts: Sequence[ProgramResult]) -> bool:
+    return all(part.verdict is Verdict.PASSED for part in parts)
+
+
+def _joined(parts: Sequence[ProgramResult]) -> ProgramResult:
+    """Groups of tests as one result: counts and seconds add up, the verdict is the last one, trust the lowest one."""
+    last = parts[-1]
     return ProgramResult(
-        verdict=part.verdict,
-        detail=part.detail,
-        tests_passed=before.tests_passed + part.tests_passed,
-        tests_run=before.tests_run + part.tests_run,
-        seconds=before.seconds + part.seconds,
-        integrity=Integrity.WEAK if Integrity.WEAK in (before.integrity, part.integrity) else Integrity.STRONG,
-        stdout=part.stdout or before.stdout,
+        verdict=last.verdict,
+        detail=last.detail,
+        exception=last.exception,
+        tests_passed=sum(part.tests_passed for part in parts),
+        tests_run=sum(part.tests_run for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        cpu_s=sum(part.cpu_s for part in parts),
+        integrity=Integrity.WEAK if any(part.integrity is Integrity.WEAK for part in parts) else Integrity.STRONG,
+        stdout=next((part.stdout for part in reversed(parts) if part.stdout), ""),
     )

@@ -11,17 +11,21 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from codetune.errors import UserError
 from codetune.records import Problem, ProgramResult
 from codetune.sandbox.judge import Judge, RunResult
-from codetune.sandbox.worker import Outcome, Step, Worker
+from codetune.sandbox.selftest import AT_START, selftest
+from codetune.sandbox.tiers import NAMES
+from codetune.sandbox.worker import Outcome, Runner, Step, Worker
 
 T = TypeVar("T")
 _AHEAD = 8  # jobs per worker that may be finished before the oldest one is
+_STARVED = 0.1  # share of its time that a program waited for a processor: then a timeout by wall clock is not its own fault
 
 
 def cores() -> int:
@@ -29,12 +33,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+class _Started(NamedTuple):
+    """A job whose step a worker runs; `again` where it is the step's second try."""
+
+    number: int
+    job: Generator[Step, Outcome, Any]
+    step: Step
+    again: bool = False
+
+
 class Sandbox:
     """Runs untrusted Python programs; a context manager. docs/sandbox.md says what it guarantees and what it does not.
 
     `workers` programs run at once (default: one per core), each within `memory_mb` of address space and `output_bytes` of output
-    (and per file). `timeout_s` overrides every problem's own. `unsafe` accepts a machine without Landlock and seccomp;
-    `tier` then starts with `T0`. Raises UserError where the machine cannot sandbox.
+    (and per file). `timeout_s`, in processor seconds, overrides every problem's own. `tier` asks for "T2" or "T1"; without it the
+    best that this machine offers is taken, and `fallback` says why it is not T2. `unsafe` accepts a machine without Landlock and
+    seccomp; the tier is then T0. Entering runs attacks and refuses to go on if one succeeds. Raises UserError.
     """
 
     def __init__(
@@ -43,6 +57,7 @@ class Sandbox:
         memory_mb: int = 1024,
         timeout_s: float | None = None,
         output_bytes: int = 1 << 16,
+        tier: str | None = None,
         unsafe: bool = False,
     ) -> None:
         if sys.platform != "linux":
@@ -52,16 +67,39 @@ class Sandbox:
                 raise UserError(f"sandbox: {name}={value}; at least {least}")
         self._judge = Judge(memory_mb, timeout_s, output_bytes)
         self._count = workers or cores()
+        self._asked = (tier,) if tier else NAMES
         self._unsafe = unsafe
-        self._workers: list[Worker] = []
+        self._workers: list[Runner] = []
         self._busy = threading.Lock()
+        self.fallback = ""
 
     def __enter__(self) -> Sandbox:
-        self._workers = [Worker(0)]
-        if self.tier.startswith("T0") and not self._unsafe:
+        self._workers = [self._first_worker()]
+        try:
+            if self.tier.startswith("T0") and not self._unsafe:
+                raise UserError("the sandbox needs Landlock and seccomp (Linux 5.13, x86_64 or aarch64); see `codetune doctor`")
+            if not self.tier.startswith("T0"):
+                self._refuse_holes()
+        except BaseException:
             self.close()
-            raise UserError("the sandbox needs Landlock and seccomp (Linux 5.13, x86_64 or aarch64); see `codetune doctor`")
+            raise
         return self
+
+    def _first_worker(self) -> Runner:
+        """In the best tier that starts."""
+        *better, last = self._asked
+        for self._enclosed in better:
+            try:
+                return Worker(0, self._enclosed)
+            except UserError as error:
+                self.fallback = str(error)
+        self._enclosed = last
+        return Worker(0, last)
+
+    def _refuse_holes(self) -> None:
+        holes = [f"{finding.name} ({finding.seen})" for finding in selftest(self.check, AT_START) if not finding.held]
+        if holes:
+            raise UserError(f"the sandbox ({self.tier}) failed its self-test and is not used: {'; '.join(holes)}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
@@ -88,7 +126,7 @@ class Sandbox:
         """For each program whether its definitions execute without error (PASSED), in order."""
         return self._drive(self._judge.loads(program, timeout_s) for program in programs)
 
-    def _started(self) -> list[Worker]:
+    def _started(self) -> list[Runner]:
         if not self._workers:
             raise RuntimeError("use the sandbox in a with statement")
         return self._workers
@@ -97,7 +135,7 @@ class Sandbox:
         """Run generators of steps on all workers, and give back what they return, in order."""
         if not self._busy.acquire(timeout=3600):
             raise RuntimeError("the sandbox is busy with another iteration")
-        run = _Run(self._started(), self._count, jobs)
+        run = _Run(self._started(), self._count, lambda number: Worker(number, self._enclosed), jobs)
         try:
             yield from run.results()
         finally:
@@ -106,11 +144,14 @@ class Sandbox:
 
 
 class _Run:
-    """One pass over jobs: which worker runs which, and what is finished but not yet due."""
+    """One pass over jobs: which worker runs which, what waits for an idle machine, and what is finished but not yet due."""
 
-    def __init__(self, workers: list[Worker], count: int, jobs: Iterator[Generator[Step, Outcome, Any]]) -> None:
-        self.workers, self.count, self.jobs = workers, count, jobs
-        self.active: dict[Worker, tuple[int, Generator[Step, Outcome, Any], Step, int]] = {}
+    def __init__(
+        self, workers: list[Runner], count: int, new_worker: Callable[[int], Runner], jobs: Iterator[Generator[Step, Outcome, Any]]
+    ) -> None:
+        self.workers, self.count, self.new_worker, self.jobs = workers, count, new_worker, jobs
+        self.active: dict[Runner, _Started] = {}
+        self.alone: deque[_Started] = deque()  # to be run again with nothing beside it
         self.finished: dict[int, Any] = {}
         self.taken = self.given = 0
         self.exhausted = False
@@ -121,12 +162,16 @@ class _Run:
             while self.given in self.finished:
                 self.given += 1
                 yield self.finished.pop(self.given - 1)
-            if not self.active and self.exhausted:
+            if not self.active and not self.alone and self.exhausted:
                 return
             self._wait()
 
     def _fill(self) -> None:
         """Give every idle worker a job; more workers are started only when there is work for them."""
+        if self.alone:
+            if not self.active:
+                self._start(self.workers[0], self.alone.popleft())
+            return
         while not self.exhausted and self.taken - self.given < _AHEAD * self.count:
             idle = next((worker for worker in self.workers if worker not in self.active), None)
             if idle is None and len(self.workers) == self.count:
@@ -136,20 +181,23 @@ class _Run:
                 self.exhausted = True
                 return
             if idle is None:
-                idle = Worker(len(self.workers))
+                idle = self.new_worker(len(self.workers))
                 self.workers.append(idle)
             number, self.taken = self.taken, self.taken + 1
             self._proceed(idle, number, job, None)
 
-    def _proceed(self, worker: Worker, number: int, job: Generator[Step, Outcome, Any], outcome: Outcome | None) -> None:
+    def _proceed(self, worker: Runner, number: int, job: Generator[Step, Outcome, Any], outcome: Outcome | None) -> None:
+        self.active.pop(worker, None)
         try:
             step = next(job) if outcome is None else job.send(outcome)
         except StopIteration as stop:
             self.finished[number] = stop.value
-            self.active.pop(worker, None)
             return
-        self.active[worker] = (number, job, step, 1)
-        worker.start(step)
+        self._start(worker, _Started(number, job, step))
+
+    def _start(self, worker: Runner, started: _Started) -> None:
+        self.active[worker] = started
+        worker.start(started.step)
 
     def _wait(self) -> None:
         """Until at least one worker has news."""
@@ -161,14 +209,16 @@ class _Run:
         ready = [by_number[number] for number, _ in poll.poll(1000)]
         for worker in list(self.active):
             outcome = worker.advance([sock for sock in ready if owners[sock] is worker])
-            if outcome is None:
-                continue
-            number, job, step, attempt = self.active[worker]
-            if outcome.lost and attempt == 1:
-                self.active[worker] = (number, job, step, 2)
-                worker.start(step)
-            else:
-                self._proceed(worker, number, job, outcome)
+            if outcome is not None:
+                self._take(worker, self.active.pop(worker), outcome)
+
+    def _take(self, worker: Runner, started: _Started, outcome: Outcome) -> None:
+        """Go on with the job, or run the step once more where the program was not given a fair chance."""
+        starved = outcome.stopped == "wall" and outcome.waited_s > _STARVED * outcome.seconds
+        if started.again or not (outcome.fault or starved):
+            self._proceed(worker, started.number, started.job, outcome)
+        else:
+            self.alone.append(started._replace(again=True))
 
     def abandon(self) -> None:
         """The consumer stopped early: drop what runs."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import builtins
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from codetune.sandbox import wire
+
+_CALLS_AT_ONCE = 100
 
 
 class CandidateGone(BaseException):
@@ -19,15 +21,33 @@ class CandidateGone(BaseException):
 
 
 class CandidateExit(BaseException):
-    """The candidate raised SystemExit."""
+    """The candidate raised SystemExit, or another exception that ends a program. Arguments: the exception's type and text."""
+
+
+class NonPlainResultError(Exception):
+    """The candidate gave a value that cannot cross."""
 
 
 class NotPlainError(Exception):
     """A test handed over an object of its own, which cannot cross by value."""
 
 
+class OfCandidate(NamedTuple):
+    """What marks an exception as the candidate's own: its type's name there, its text, and whether the program did not compile."""
+
+    type_name: str
+    text: str
+    does_not_compile: bool
+
+
+class Raised(NamedTuple):
+    """What one of several calls came to that gave no value."""
+
+    error: BaseException
+
+
 class Handle:
-    """An object that stays in the candidate. Its methods and items can be asked for; `==` is identity."""
+    """An object that stays in the candidate. Its methods and items can be asked for; `==` is identity, and is noted."""
 
     __slots__ = ("_link", "_number", "_type_name")
     _link: Link
@@ -38,6 +58,12 @@ class Handle:
         object.__setattr__(self, "_link", link)
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_type_name", type_name)
+
+    def __eq__(self, other: object) -> bool:
+        self._link.compared_handle = True
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._link.call(self, args, kwargs)
@@ -92,6 +118,7 @@ class Link:
         self.sock = sock
         self.gone = False  # set once, for good: whatever the tests say after that does not count
         self.used_handle = False  # a result was not plain
+        self.compared_handle = False  # and a test compared it
         self._callables: list[Callable[..., Any]] = []
         self._handles: dict[int, Handle] = {}
 
@@ -104,6 +131,28 @@ class Link:
             update_in_place(args, changed[0])
             update_in_place(kwargs, changed[1])
         return value
+
+    def calls(self, function: Any, inputs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """For each input in order what the function gives for it, or the exception (not raised) that came instead."""
+        done = 0
+        while done < len(inputs):
+            replies = self.request(("calls", function, list(inputs[done : done + _CALLS_AT_ONCE])))
+            if type(replies) is not list or not 0 < len(replies) <= min(_CALLS_AT_ONCE, len(inputs) - done):
+                raise self._broken()
+            for reply in replies:
+                yield self._one_of_many(reply)
+            done += len(replies)
+
+    def _one_of_many(self, reply: Any) -> Any:
+        try:
+            match wire.loads(reply, self._resolve) if type(reply) is bytes else None:
+                case ("value", value):
+                    return value
+                case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text)):
+                    return Raised(self._exception(kind, base, name, text))
+        except wire.WireError:
+            pass
+        raise self._broken()
 
     def ask(self, operation: str, *operands: Any) -> Any:
         """One operation of the candidate's on a handle."""
@@ -120,8 +169,8 @@ class Link:
             match reply:
                 case ("value", value, changed):
                     return value, changed
-                case ("raise", str(), str()) | ("syntax", str(), str()) | ("exit", str(), str()):
-                    raise self._exception(*reply)
+                case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text)):
+                    raise self._exception(kind, base, name, text)
                 case ("callback", int(number), tuple(args), dict(kwargs)) if 0 <= number < len(self._callables):
                     self._answer_callback(self._callables[number], args, kwargs)
                 case _:
@@ -138,20 +187,20 @@ class Link:
         except NotPlainError as error:
             self._send(("raise", "TypeError", str(error)))
 
-    def _exception(self, kind: str, name: str, text: str) -> BaseException:
+    def _exception(self, kind: str, base: str, name: str, text: str) -> BaseException:
         """The candidate's exception as one of the same built-in type, marked as its own."""
         if kind == "exit":
-            return CandidateExit(text)
-        cls = getattr(builtins, name, None)
+            return CandidateExit(name, text)
+        if kind == "nonplain":
+            return NonPlainResultError(text)
+        cls = getattr(builtins, base, None)
         if kind == "syntax" or not (isinstance(cls, type) and issubclass(cls, Exception)):
             cls = SyntaxError if kind == "syntax" else RuntimeError
         try:
             error: Exception = cls(text)
         except TypeError:  # UnicodeDecodeError and its like want more arguments
             error = ValueError(text)
-        error.__dict__["from_candidate"] = True
-        error.__dict__["candidate_text"] = text
-        error.__dict__["does_not_compile"] = kind == "syntax"
+        error.__dict__["of_candidate"] = OfCandidate(name, text, kind == "syntax")
         return error
 
     def _broken(self) -> CandidateGone:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from codetune.errors import UserError
 from codetune.sandbox import wire
 from codetune.sandbox.confine import Limits
+from codetune.sandbox.tiers import enclose
 from codetune.sandbox.zygote import wipe
 
 _START_S = 60.0  # for a slow disk; it takes a tenth of a second
@@ -23,13 +21,13 @@ _BACKSTOP_S = 10.0  # after the zygote's own time limit
 # The packages as bare name spaces: their __init__ would pull in what a small interpreter does not need.
 _BOOT = """
 import socket, sys, types
-root, descriptor, scratch, worker = sys.argv[1:]
+root, descriptor, scratch, worker, around = sys.argv[1:]
 for name in ("codetune", "codetune.sandbox"):
     package = types.ModuleType(name)
     package.__path__ = ["/".join([root, *name.split(".")])]
     sys.modules[name] = package
 from codetune.sandbox.zygote import main
-main(socket.socket(fileno=int(descriptor)), scratch, int(worker))
+main(socket.socket(fileno=int(descriptor)), scratch, int(worker), around)
 """
 
 
@@ -39,7 +37,6 @@ class Step:
 
     payload: bytes
     limits: Limits
-    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +44,37 @@ class Outcome:
     """What came back: the checker's report (empty where it gave none) and the end of the candidate."""
 
     report: dict[str, Any] = field(default_factory=dict)
-    timed_out: bool = False
+    stopped: str = ""  # the limit for which the candidate was killed: "cpu", "wall", "threads"
     status: int = 0  # exit code, or minus the signal; 0 where it was still alive when the checker was through
-    seconds: float = 0.0
-    lost: bool = False  # the zygote died or hung
+    seconds: float = 0.0  # wall clock
+    cpu_s: float = 0.0  # of the candidate
+    waited_s: float = 0.0  # how long the candidate had no processor though it wanted one
+    fault: str = ""  # why this was no fair run: the sandbox's own failure
+
+
+class Runner(Protocol):
+    """What the pool needs of whatever runs steps, one at a time; a container or a remote machine could stand behind it."""
+
+    @property
+    def tier(self) -> str: ...
+
+    def start(self, step: Step) -> None: ...
+
+    def sockets(self) -> list[socket.socket]: ...
+
+    def advance(self, ready: list[socket.socket]) -> Outcome | None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Worker:
     """One zygote. `start` a step, wait until `sockets()` have something to read, `advance` until it gives an outcome."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, tier: str) -> None:
         self.number = number
+        self._asked_tier = tier
         self.tier = ""
         self._report_socket: socket.socket | None = None
         self._report: dict[str, Any] = {}
@@ -66,14 +83,13 @@ class Worker:
 
     def _launch(self) -> None:
         """Start the zygote in a fresh interpreter: no environment, no site-packages, no inherited descriptor."""
-        self._scratch = tempfile.mkdtemp(prefix="codetune-")
+        enclosure = enclose(self._asked_tier)
+        self._scratch = enclosure.scratch_on_host
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        root = str(Path(__file__).resolve().parents[2])
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
-        environment |= {"HOME": self._scratch, "TMPDIR": self._scratch, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-s", "-S", "-P", "-X", "frozen_modules=on", "-c", _BOOT]
+        environment |= {"HOME": enclosure.scratch, "TMPDIR": enclosure.scratch, "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [*command, root, str(theirs.fileno()), self._scratch, str(self.number)],
+            [*enclosure.command, "-c", _BOOT, enclosure.root, str(theirs.fileno()), enclosure.scratch, str(self.number), enclosure.around],
             env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -90,18 +106,18 @@ class Worker:
             self._process.kill()
             lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines() or ["no message"]
             self.close()
-            raise UserError(f"the sandbox's interpreter {sys.executable} did not start: {lines[-1]}; run `codetune doctor`")
+            raise UserError(f"the sandbox did not start in tier {self._asked_tier}: {lines[-1]}; run `codetune doctor`")
         self.tier = str(data["tier"])
 
     def start(self, step: Step) -> None:
         """Hand a step over. Does not wait for its end."""
         ours, theirs = socket.socketpair()
-        ours.settimeout(step.timeout_s + _BACKSTOP_S)
+        ours.settimeout(step.limits.wall_s + _BACKSTOP_S)
         self._report_socket, self._report = ours, {}
-        self._give_up_at = time.monotonic() + step.timeout_s + _BACKSTOP_S
+        self._give_up_at = time.monotonic() + step.limits.wall_s + _BACKSTOP_S
         try:
             with theirs:
-                socket.send_fds(self._control, [wire.dumps((tuple(step.limits), step.timeout_s))], [theirs.fileno()])
+                socket.send_fds(self._control, [wire.dumps(tuple(step.limits))], [theirs.fileno()])
             wire.send(ours, step.payload)
         except OSError:
             # A dead checker or zygote: the control socket will say which.
@@ -120,7 +136,7 @@ class Worker:
             if end is None:
                 return self._lost()
             self._take_report()
-            return Outcome(self._report, bool(end["timed_out"]), int(end["status"]), float(end["seconds"]))
+            return Outcome(self._report, **end)
         return self._lost() if time.monotonic() > self._give_up_at else None
 
     def _take_report(self) -> None:
@@ -145,7 +161,7 @@ class Worker:
 
     def _lost(self) -> Outcome:
         self.abort()
-        return Outcome(lost=True)
+        return Outcome(fault="the sandbox's worker was lost with this program")
 
     def abort(self) -> None:
         """Drop what is running and start afresh."""
@@ -166,7 +182,8 @@ class Worker:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
-        _remove(self._scratch)
+        if self._scratch:
+            _remove(self._scratch)
 
 
 def _remove(folder: str) -> None:

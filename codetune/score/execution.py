@@ -42,15 +42,24 @@ def count_verdicts(results: Iterable[ProgramResult]) -> dict[str, int]:
     return dict(Counter(result.verdict.value for result in results).most_common())
 
 
+def count_exceptions(results: Iterable[ProgramResult]) -> dict[str, int]:
+    """How many programs raised an exception of which type, most frequent first."""
+    return dict(Counter(result.exception for result in results if result.verdict is Verdict.EXCEPTION).most_common())
+
+
 def count_integrity(results: Iterable[ProgramResult]) -> dict[str, int]:
     """How many verdicts are out of the program's reach (`strong`) and how many are not (`weak`)."""
     return dict(Counter(result.integrity.value for result in results).most_common())
 
 
 def passes_by_problem(jobs: Sequence[Job], results: Sequence[ProgramResult]) -> dict[str, tuple[int, int]]:
-    """task_id -> (samples, samples that passed), in the order in which the problems first appear."""
+    """task_id -> (samples, samples that passed), in the order in which the problems first appear.
+
+    A sample that the sandbox failed to judge is no sample; a problem without a judged one is left out.
+    """
     counts: dict[str, tuple[int, int]] = {}
     for (_, problem), result in zip(jobs, results, strict=True):
-        n, c = counts.get(problem.task_id, (0, 0))
-        counts[problem.task_id] = (n + 1, c + (result.verdict is Verdict.PASSED))
+        if result.verdict is not Verdict.INFRASTRUCTURE:
+            n, c = counts.get(problem.task_id, (0, 0))
+            counts[problem.task_id] = (n + 1, c + (result.verdict is Verdict.PASSED))
     return counts

@@ -11,7 +11,7 @@ from pygments import highlight  # type: ignore[import-untyped]
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
 
-from codetune.records import Problem
+from codetune.records import Problem, Verdict
 from codetune.study.cells import Outcome
 from codetune.study.summary import Block, Row
 from codetune.study.tables import format_score
@@ -21,7 +21,13 @@ MAX_CHARACTERS = 2_000  # of one completion; a model that repeats itself must no
 MAX_LINES = 60
 RULE = "one from each tenth of the benchmark, the one whose task_id has the smallest SHA-256, the same for every row: nobody picked them"
 
-SIGNS = {"passed": "✓", "failed": "✗", "error": "!", "syntax": "S", "timeout": "T", "memory": "M", "exited": "X", "blocked": "B"}
+# fmt: off
+SIGNS: dict[str, str] = {
+    Verdict.PASSED: "✓", Verdict.WRONG_ANSWER: "✗", Verdict.EXCEPTION: "!", Verdict.SYNTAX_ERROR: "S", Verdict.TIMEOUT_CPU: "T",
+    Verdict.TIMEOUT_WALL: "W", Verdict.MEMORY: "M", Verdict.OUTPUT_LIMIT: "O", Verdict.KILLED: "K", Verdict.NONPLAIN: "N",
+    Verdict.INFRASTRUCTURE: "?",
+}
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

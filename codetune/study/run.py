@@ -29,9 +29,10 @@ from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device, hardware, peak_memory_bytes
 from codetune.prompts.template import Template
-from codetune.records import Json, Problem, to_json
+from codetune.records import Json, Problem, Verdict, to_json
 from codetune.runs import read_json, write_json, write_rows
-from codetune.sandbox import Sandbox
+from codetune.score.execution import Checker
+from codetune.score.verdicts import open_checker
 from codetune.study.cells import BASE
 from codetune.study.gates import (
     Gate,
@@ -64,7 +65,7 @@ def run_cell(cell: CellConfig) -> None:
     results: dict[str, Json] = {}
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted, benchmarks)
-    with Sandbox() as sandbox:
+    with open_checker() as sandbox:
         for name, benchmark in zip(cell.benchmarks, benchmarks, strict=True):
             answers, scores = _evaluate(cell, engine, benchmark, template, sandbox)
             results[name] = scores.summary() | {"generation": answers.generation}
@@ -84,9 +85,7 @@ def _template(cell: CellConfig, loaded: LoadedModel) -> Template:
     return loaded.template(cell.data.prompt_style, examples)
 
 
-def _evaluate(
-    cell: CellConfig, engine: OwnEngine, benchmark: Benchmark, template: Template, sandbox: Sandbox
-) -> tuple[Answers, Scores]:
+def _evaluate(cell: CellConfig, engine: OwnEngine, benchmark: Benchmark, template: Template, sandbox: Checker) -> tuple[Answers, Scores]:
     """Answers and scores of one benchmark, kept as rows beside the result."""
     answers = answer(engine, benchmark, template, cell.decoding, lambda done, total: _say("answering " + benchmark.name, done, total))
     write_rows(cell.folder / f"samples-{benchmark.name}.jsonl", answers.rows())
@@ -97,6 +96,8 @@ def _evaluate(
         _say("running " + benchmark.name, done[0], len(answers.samples))
 
     scores = score_samples(benchmark, answers.samples, sandbox, on_result=scored)
+    if Verdict.INFRASTRUCTURE in scores.verdicts:  # a cell is done when all of it is measured
+        raise UserError(f"{benchmark.name}: {'; '.join(scores.notices)}")
     write_rows(cell.folder / f"scores-{benchmark.name}.jsonl", map(to_json, scores.samples))
     return answers, scores
 

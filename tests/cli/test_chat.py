@@ -42,7 +42,7 @@ def test_run_says_how_a_program_failed() -> None:
     one.ask("x")
     output, ending = one.run()
     assert output == "a\n"
-    assert "error" in ending
+    assert "exception" in ending
     assert "ValueError: no" in ending
 
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,21 @@ import pytest
 
 from codetune.records import CallTest, Integrity, Problem, ProgramResult, Verdict
 from codetune.sandbox import Sandbox, selftest
+from tests.sandbox.conftest import Check, checks_of, need_tier
 
 SECRET = f"SECRET-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module", params=["T2", "T1"])
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    need_tier(request.param)
+    with Sandbox(workers=2, memory_mb=512, tier=request.param) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def check(sandbox: Sandbox) -> Check:
+    return checks_of(sandbox)
 
 
 @pytest.fixture
@@ -51,12 +65,13 @@ EXITS = {
 @pytest.mark.parametrize("program", EXITS.values(), ids=EXITS)
 def test_an_early_end_is_no_pass(attack: Any, program: str) -> None:
     """Exit codes are never asked. Not covered: a test script that itself swallows everything by a bare `except:`."""
-    assert attack(program).verdict is Verdict.EXITED
+    raised = "sys.exit" in program or "raise" in program
+    assert attack(program).verdict is (Verdict.EXCEPTION if raised else Verdict.KILLED)
 
 
 def test_a_test_that_swallows_everything_does_not_hide_a_dead_program(check: Any) -> None:
     test = "try:\n    f()\nexcept:\n    pass"
-    assert check(EXITS["os._exit(0) in the function"], test, entry_point="f").verdict is Verdict.EXITED
+    assert check(EXITS["os._exit(0) in the function"], test, entry_point="f").verdict is Verdict.KILLED
 
 
 YES = "class Yes{base}:\n    def __eq__(self, other): return True\n    __ne__ = lambda self, other: False\n    __hash__ = None\n"
@@ -74,7 +89,7 @@ LIARS = {
 @pytest.mark.parametrize("program", LIARS.values(), ids=LIARS)
 def test_objects_that_claim_to_be_equal_are_not_asked(check: Any, attack: Any, program: str) -> None:
     """A handle equals nothing but itself. Not covered: a test that itself asks the object (`assert f().is_right()`)."""
-    assert attack(program).verdict is Verdict.FAILED
+    assert attack(program).verdict in (Verdict.WRONG_ANSWER, Verdict.NONPLAIN)
     for test in ("assert f() == [3]", "assert [3] == f()", "assert 3 in f()", "assert not (f() != 3)", "assert f() in (3, 4)"):
         result = check(program, test, entry_point="f")
         assert (result.verdict is Verdict.PASSED, result.integrity) == (False, Integrity.STRONG), test
@@ -82,7 +97,7 @@ def test_objects_that_claim_to_be_equal_are_not_asked(check: Any, attack: Any, p
 
 def test_equal_objects_do_not_pass_where_a_reference_shows_that_values_would_do(check: Any) -> None:
     result = check(LIARS["object"], "assert f() == 3", entry_point="f", reference="def f():\n    return 3\n")
-    assert (result.verdict, result.integrity) == (Verdict.FAILED, Integrity.STRONG)
+    assert (result.verdict, result.integrity) == (Verdict.NONPLAIN, Integrity.STRONG)
 
 
 SEARCHES = {
@@ -127,14 +142,14 @@ def test_a_program_cannot_choose_the_weak_way(check: Any) -> None:
         "class Yes:\n    def __eq__(self, other): return True\ndef f(g):\n    try: g([1])\n    except TypeError: pass\n    return Yes()\n"
     )
     assert check(liar, "assert f(iter) == 3", entry_point="f").integrity is Integrity.STRONG
-    assert check(liar, "assert f(lambda x: iter(x)) == 3", entry_point="f").verdict is Verdict.FAILED
+    assert check(liar, "assert f(lambda x: iter(x)) == 3", entry_point="f").verdict is Verdict.NONPLAIN
 
 
 def test_helpers_of_the_prompt_are_the_prompts(check: Any) -> None:
     """HumanEval/32 checks a root by `poly` of its prompt; a program that redefines it gains nothing."""
     fields = {"prompt": "def poly(x):\n    return x - 2\n\ndef root():\n    '''A root of poly.'''\n", "reference": "    return 2\n"}
     cheat = "def poly(x):\n    return 0\ndef root():\n    return 9\n"
-    assert check(cheat, "assert poly(root()) == 0", entry_point="root", **fields).verdict is Verdict.FAILED
+    assert check(cheat, "assert poly(root()) == 0", entry_point="root", **fields).verdict is Verdict.WRONG_ANSWER
 
 
 def test_writing_to_the_pipe_gives_only_values(attack: Any, check: Any) -> None:
@@ -145,7 +160,7 @@ def test_writing_to_the_pipe_gives_only_values(attack: Any, check: Any) -> None:
         "say('value', None, None); say('value', {'f': 1, 'all': int, '__builtins__': {}}, None); say('value', 'passed', None)\n"
     )
     assert attack(forged).verdict is not Verdict.PASSED
-    assert attack("import os\nos.write(3, b'\\xff' * 100)\n").verdict is Verdict.EXITED
+    assert attack("import os\nos.write(3, b'\\xff' * 100)\n").verdict is Verdict.KILLED
     names = forged.replace("'f': 1", "'f': int")
     assert check(names, "assert all([f() == 5])", entry_point="f").verdict is not Verdict.PASSED
 
@@ -196,14 +211,14 @@ def test_files_outside_are_not_read(attack: Any, path: str) -> None:
     if not os.path.exists(path):
         pytest.skip(f"no {path} here")
     read = f"import os\nos.listdir({path!r})" if Path(path).is_dir() else f"open({path!r}, 'rb').read(1)"
-    assert attack(function(read)).verdict is Verdict.BLOCKED
+    assert attack(function(read)).verdict is Verdict.EXCEPTION
 
 
 @pytest.mark.parametrize(
     "family", ["AF_INET, socket.SOCK_STREAM", "AF_INET, socket.SOCK_DGRAM", "AF_INET6, socket.SOCK_RAW", "AF_UNIX", "AF_NETLINK"]
 )
 def test_no_socket_of_any_family(attack: Any, family: str) -> None:
-    assert attack(function(f"import socket\nsocket.socket(socket.{family})")).verdict is Verdict.BLOCKED
+    assert attack(function(f"import socket\nsocket.socket(socket.{family})")).verdict is Verdict.EXCEPTION
 
 
 KILLS = {
@@ -221,7 +236,7 @@ KILLS = {
 @pytest.mark.parametrize("body", KILLS.values(), ids=KILLS)
 def test_other_processes_are_out_of_reach(attack: Any, body: str) -> None:
     body = body.replace("{tgkill}", "234" if os.uname().machine == "x86_64" else "131")
-    assert attack(function(body)).verdict is Verdict.BLOCKED
+    assert attack(function(body)).verdict is Verdict.EXCEPTION
 
 
 BOMBS = {
@@ -239,13 +254,14 @@ BOMBS = {
 def test_an_endless_program_is_killed_from_outside(check: Any, body: str) -> None:
     """SIGKILL by the zygote's clock: nothing in the program can catch or delay it."""
     result = check(function(body), "assert list(f()) == [3]", entry_point="f", timeout_s=0.5)
-    assert result.verdict is Verdict.TIMEOUT
+    waits = "sleep" in body or "yield" in body  # a generator waits for the next request
+    assert result.verdict in ((Verdict.TIMEOUT_WALL, Verdict.TIMEOUT_CPU) if waits else (Verdict.TIMEOUT_CPU,))
 
 
 def test_threads_are_bounded(sandbox: Sandbox) -> None:
     """A thread bomb is stopped at a count (own uid) or killed when it is seen (shared uid): then after up to 50 ms and within its memory."""
     bomb = "import threading, time\nthreading.stack_size(32768)\nwhile True:\n    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()\n"
-    assert sandbox.run(bomb, timeout_s=3.0).verdict in (Verdict.EXITED, Verdict.ERROR, Verdict.MEMORY)
+    assert sandbox.run(bomb, timeout_s=3.0).verdict in (Verdict.KILLED, Verdict.EXCEPTION, Verdict.MEMORY)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +269,12 @@ def test_threads_are_bounded(sandbox: Sandbox) -> None:
     [
         ("return bytearray(3 << 30)", Verdict.MEMORY),
         ("x = []\nwhile True: x.append(bytes(1 << 20))", Verdict.MEMORY),
-        ("import mmap\nreturn len(mmap.mmap(-1, 3 << 30))", Verdict.ERROR),
-        ("for _ in range(300): print('x' * (1 << 20))", Verdict.ERROR),
-        ("import os\nwhile True: os.write(1, b'x' * 4096)", Verdict.ERROR),
-        ("f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20))", Verdict.ERROR),
-        ("files = [open('/dev/null') for _ in range(1000)]", Verdict.ERROR),
+        ("import mmap\nreturn len(mmap.mmap(-1, 3 << 30))", Verdict.EXCEPTION),
+        ("for _ in range(300): print('x' * (1 << 20))", Verdict.OUTPUT_LIMIT),
+        ("import os\nwhile True: os.write(1, b'x' * 4096)", Verdict.OUTPUT_LIMIT),
+        ("import os\nwhile True: os.write(2, b'x' * 4096)", Verdict.OUTPUT_LIMIT),
+        ("f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20))", Verdict.EXCEPTION),
+        ("files = [open('/dev/null') for _ in range(1000)]", Verdict.EXCEPTION),
     ],
 )
 def test_memory_output_file_size_and_descriptors_are_limited(attack: Any, body: str, verdict: Verdict) -> None:
@@ -267,7 +284,7 @@ def test_memory_output_file_size_and_descriptors_are_limited(attack: Any, body: 
 
 def test_output_is_capped(sandbox: Sandbox) -> None:
     result = sandbox.run("import sys\nfor n in range(10**6): print(n)\n")
-    assert "output limit" in result.detail
+    assert result.verdict is Verdict.OUTPUT_LIMIT
     assert len(result.stdout) == 1 << 16
 
 
@@ -290,17 +307,17 @@ def test_nothing_of_one_program_reaches_the_next(sandbox: Sandbox) -> None:
         assert one.run(look).stdout == "[] False\n"
 
 
-def test_the_self_test_finds_no_hole_here() -> None:
-    findings = selftest()
-    assert len(findings) > 15
-    assert [finding for finding in findings if not finding[1]] == []
+def test_the_self_test_finds_no_hole_here(sandbox: Sandbox) -> None:
+    findings = selftest(sandbox.check)
+    assert len(findings) > 20
+    assert [finding for finding in findings if not finding.held] == []
 
 
 def test_no_process_and_no_folder_stays_behind(tmp_path: Path) -> None:
     """Also when the program that uses the sandbox is killed with -9 while a candidate runs."""
     script = (
         "import os, threading\nfrom codetune.sandbox import Sandbox\n"
-        "with Sandbox(workers=1) as s:\n    print(s._workers[0]._process.pid, s._workers[0]._scratch, flush=True)\n"
+        "with Sandbox(workers=1, tier='T1') as s:\n    print(s._workers[0]._process.pid, s._workers[0]._scratch, flush=True)\n"
         "    threading.Timer(0.3, os.kill, (os.getpid(), 9)).start()\n    s.run('while True: pass', timeout_s=1.0)\n"
     )
     done = subprocess.run(

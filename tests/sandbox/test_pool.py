@@ -20,7 +20,7 @@ RIGHT, WRONG = "def f():\n    return 1\n", "def f():\n    return 2\n"
 def test_results_come_in_order_whatever_takes_long(sandbox: Sandbox) -> None:
     programs = [f"import time\ntime.sleep({0.2 if n % 5 == 0 else 0})\n{RIGHT if n % 3 else WRONG}" for n in range(20)]
     verdicts = [result.verdict for result in sandbox.check((program, ONE) for program in programs)]
-    assert verdicts == [Verdict.PASSED if n % 3 else Verdict.FAILED for n in range(20)]
+    assert verdicts == [Verdict.PASSED if n % 3 else Verdict.WRONG_ANSWER for n in range(20)]
 
 
 def test_jobs_are_read_as_they_are_needed(sandbox: Sandbox) -> None:
@@ -60,18 +60,18 @@ def test_a_script_runs_with_stdin_and_gives_what_it_printed(sandbox: Sandbox) ->
     good = sandbox.run("import sys\nprint(input()[::-1])\nprint('note', file=sys.stderr)\n", stdin="abc\n")
     assert (good.verdict, good.stdout, good.stderr, good.detail) == (Verdict.PASSED, "cba\n", "note\n", "")
     bad = sandbox.run("print(1)\ndef g():\n    return 1 / 0\ng()\n")
-    assert (bad.verdict, bad.stdout, bad.detail) == (Verdict.ERROR, "1\n", "ZeroDivisionError: division by zero")
+    assert (bad.verdict, bad.stdout, bad.detail) == (Verdict.EXCEPTION, "1\n", "ZeroDivisionError: division by zero")
     assert bad.stderr.startswith('Traceback (most recent call last):\n  File "<program>", line 4')
     started = time.monotonic()
     slow = sandbox.run("print('before', flush=True)\nwhile True: pass\n", timeout_s=0.5)
-    assert (slow.verdict, slow.stdout) == (Verdict.TIMEOUT, "before\n")
+    assert (slow.verdict, slow.stdout) == (Verdict.TIMEOUT_CPU, "before\n")
     assert slow.seconds <= time.monotonic() - started
 
 
 def test_loads_says_whether_definitions_execute(sandbox: Sandbox) -> None:
     programs = ["def f(x: int) -> int: ...", "class A(B): pass", "def f(", "import sys\nsys.exit()", "while True: pass"]
     verdicts = [result.verdict for result in sandbox.loads(programs, timeout_s=0.5)]
-    assert verdicts == [Verdict.PASSED, Verdict.ERROR, Verdict.SYNTAX, Verdict.EXITED, Verdict.TIMEOUT]
+    assert verdicts == [Verdict.PASSED, Verdict.EXCEPTION, Verdict.SYNTAX_ERROR, Verdict.EXCEPTION, Verdict.TIMEOUT_CPU]
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"memory_mb": 8}, {"timeout_s": 0.0}])
@@ -82,8 +82,7 @@ def test_limits_that_make_no_sense_are_refused_in_one_line(wrong: dict[str, int]
 
 def test_the_timeout_of_the_sandbox_overrides_the_problems() -> None:
     with Sandbox(workers=1, timeout_s=0.3) as sandbox:
-        assert next(sandbox.check([("import time\ntime.sleep(2)\n" + RIGHT, ONE)])).verdict is Verdict.TIMEOUT
-        assert sandbox.tier.startswith("T1: landlock")
+        assert next(sandbox.check([("import time\ntime.sleep(9)\n" + RIGHT, ONE)])).verdict is Verdict.TIMEOUT_WALL
 
 
 def test_outside_a_with_statement_it_says_what_to_do() -> None:

@@ -17,20 +17,20 @@ ADD = "def add(a, b):\n    return a + b\n"
     ("program", "verdict", "detail"),
     [
         (ADD, Verdict.PASSED, ""),
-        ("def add(a, b):\n    return a - b\n", Verdict.FAILED, "assert add(1, 2) == 3"),
-        ("def add(a, b):\n    return a / 0\n", Verdict.ERROR, "ZeroDivisionError: division by zero"),
-        ("def add(a, b):\n    return a +\n", Verdict.SYNTAX, "SyntaxError: invalid syntax (<program>, line 2)"),
-        ("def add(a, b):\n    return '\0'\n", Verdict.SYNTAX, "source code string cannot contain null bytes"),
-        ("def plus(a, b):\n    return a + b\n", Verdict.ERROR, "NameError: name 'add' is not defined"),
-        ("import torch\n" + ADD, Verdict.ERROR, "No module named 'torch'"),
-        ("def add(a, b):\n    while True: pass\n", Verdict.TIMEOUT, "no end within the time limit"),
-        ("def add(a, b):\n    return add(a, b)\n", Verdict.ERROR, "RecursionError"),
+        ("def add(a, b):\n    return a - b\n", Verdict.WRONG_ANSWER, "assert add(1, 2) == 3"),
+        ("def add(a, b):\n    return a / 0\n", Verdict.EXCEPTION, "ZeroDivisionError: division by zero"),
+        ("def add(a, b):\n    return a +\n", Verdict.SYNTAX_ERROR, "SyntaxError: invalid syntax (<program>, line 2)"),
+        ("def add(a, b):\n    return '\0'\n", Verdict.SYNTAX_ERROR, "source code string cannot contain null bytes"),
+        ("def plus(a, b):\n    return a + b\n", Verdict.EXCEPTION, "NameError: name 'add' is not defined"),
+        ("import torch\n" + ADD, Verdict.EXCEPTION, "No module named 'torch'"),
+        ("def add(a, b):\n    while True: pass\n", Verdict.TIMEOUT_CPU, "s of processor time"),
+        ("def add(a, b):\n    return add(a, b)\n", Verdict.EXCEPTION, "RecursionError"),
         ("def add(a, b):\n    return [0] * (1 << 32)\n", Verdict.MEMORY, "MemoryError"),
-        ("import sys\nsys.exit(3)\n", Verdict.EXITED, "sys.exit(3)"),
-        ("import socket\nsocket.socket()\n", Verdict.BLOCKED, "PermissionError"),
-        ("def add(a, b):\n    assert a > 5, 'too small'\n", Verdict.ERROR, "AssertionError: too small"),
-        ("import ctypes\nctypes.string_at(0)\n", Verdict.EXITED, "killed by SIGSEGV"),
-        ("def add(a, b):\n    eval('1 +')\n", Verdict.ERROR, "SyntaxError"),
+        ("import sys\nsys.exit(3)\n", Verdict.EXCEPTION, "SystemExit: 3"),
+        ("import socket\nsocket.socket()\n", Verdict.EXCEPTION, "PermissionError"),
+        ("def add(a, b):\n    assert a > 5, 'too small'\n", Verdict.EXCEPTION, "AssertionError: too small"),
+        ("import ctypes\nctypes.string_at(0)\n", Verdict.KILLED, "killed by SIGSEGV"),
+        ("def add(a, b):\n    eval('1 +')\n", Verdict.EXCEPTION, "SyntaxError"),
     ],
 )
 def test_each_verdict_with_its_reason(check: Any, program: str, verdict: Verdict, detail: str) -> None:
@@ -42,7 +42,7 @@ def test_each_verdict_with_its_reason(check: Any, program: str, verdict: Verdict
 
 def test_counts_go_on_after_the_first_failure_which_is_the_one_reported(check: Any) -> None:
     result = check(ADD, "assert add(1, 1) == 2", "assert add(1, 2) == 4", "assert add(2, 2) == 4", "assert add(0, 0) == 1")
-    assert (result.verdict, result.tests_passed, result.tests_run, result.detail) == (Verdict.FAILED, 2, 4, "assert add(1, 2) == 4")
+    assert (result.verdict, result.tests_passed, result.tests_run, result.detail) == (Verdict.WRONG_ANSWER, 2, 4, "assert add(1, 2) == 4")
 
 
 def test_the_failing_line_of_a_test_script_is_named(check: Any) -> None:
@@ -89,13 +89,13 @@ def test_an_object_of_the_tests_own_needs_the_weak_way_and_says_so(check: Any) -
     test = "class Box:\n    v = 3\nassert f(Box()) == 3"
     good, bad = check("def f(box):\n    return box.v\n", test), check("def f(box):\n    return 4\n", test)
     assert (good.verdict, good.integrity) == (Verdict.PASSED, Integrity.WEAK)
-    assert (bad.verdict, bad.integrity) == (Verdict.FAILED, Integrity.WEAK)
+    assert (bad.verdict, bad.integrity) == (Verdict.WRONG_ANSWER, Integrity.WEAK)
 
 
 def test_a_result_that_is_not_plain_goes_the_weak_way_only_where_the_reference_does(check: Any) -> None:
     program = "import pathlib\ndef f():\n    return pathlib.PurePath('a')\n"
     test = "import pathlib\nassert f() == pathlib.PurePath('a')"
-    assert check(program, test, entry_point="f").verdict is Verdict.FAILED
+    assert check(program, test, entry_point="f").verdict is Verdict.NONPLAIN
     weak = check(program, test, entry_point="f", reference=program)
     assert (weak.verdict, weak.integrity) == (Verdict.PASSED, Integrity.WEAK)
 
@@ -107,8 +107,8 @@ def test_calls_are_compared_by_value(sandbox: Sandbox) -> None:
     twice = "def f(x):\n    return [x, x]\n"
     assert result(twice, CallTest((1,), [1, 1]), CallTest(("a",), ["a", "a"])).tests_passed == 2
     wrong = result(twice, CallTest((1,), (1, 1)))
-    assert (wrong.verdict, wrong.detail) == (Verdict.FAILED, "f(1) gave [1, 1], expected (1, 1)")
-    assert result("def f(x):\n    return 0.1 + 0.2\n", CallTest((1,), 0.3)).verdict is Verdict.FAILED
+    assert (wrong.verdict, wrong.detail) == (Verdict.WRONG_ANSWER, "f(1) gave [1, 1], expected (1, 1)")
+    assert result("def f(x):\n    return 0.1 + 0.2\n", CallTest((1,), 0.3)).verdict is Verdict.WRONG_ANSWER
     method = "class Solution:\n    def f(self, x):\n        return -x\n"
     assert result(method, CallTest((1,), -1), entry_point="Solution().f").verdict is Verdict.PASSED
     with pytest.raises(UserError, match="plain values"):
@@ -122,13 +122,13 @@ def test_scripts_are_compared_by_what_they_print(sandbox: Sandbox) -> None:
     program = "n = int(input())\nif __name__ == '__main__':\n    print(n * 2, ' ')\n    print()\n"
     assert result(program, StdioTest("2\n", "4"), StdioTest("5", "10\n\n")).tests_passed == 2
     wrong = result(program, StdioTest("2\n", "4"), StdioTest("3\n", "4"))
-    assert (wrong.verdict, wrong.tests_passed, wrong.tests_run) == (Verdict.FAILED, 1, 2)
+    assert (wrong.verdict, wrong.tests_passed, wrong.tests_run) == (Verdict.WRONG_ANSWER, 1, 2)
     assert wrong.detail == "line 1 of stdout is '6', expected '4'"
     assert result("print(1)\nraise SystemExit\n", StdioTest("", "1")).verdict is Verdict.PASSED
-    assert result("print(1)\nraise SystemExit(1)\n", StdioTest("", "1")).verdict is Verdict.EXITED
-    assert result("print(1, flush=True)\nimport os; os._exit(0)\n", StdioTest("", "1")).verdict is Verdict.EXITED
-    assert result("print(1)\n1/0\n", StdioTest("", "1")).verdict is Verdict.ERROR
-    assert result("import time\ntime.sleep(9)\n", StdioTest("", "1")).verdict is Verdict.TIMEOUT
+    assert result("print(1)\nraise SystemExit(1)\n", StdioTest("", "1")).verdict is Verdict.EXCEPTION
+    assert result("print(1, flush=True)\nimport os; os._exit(0)\n", StdioTest("", "1")).verdict is Verdict.KILLED
+    assert result("print(1)\n1/0\n", StdioTest("", "1")).verdict is Verdict.EXCEPTION
+    assert result("import time\ntime.sleep(9)\n", StdioTest("", "1")).verdict is Verdict.TIMEOUT_WALL
     assert result("import sys\nprint(len(sys.stdin.read()))\n", StdioTest("x" * 200_000, "200000")).verdict is Verdict.PASSED
 
 
@@ -138,11 +138,11 @@ def test_a_problem_of_several_kinds_of_test_needs_all_of_them(sandbox: Sandbox) 
     program = "def f(x):\n    return x + 1\nif __name__ == '__main__':\n    print('{}')\n"
     right, wrong = sandbox.check([(program.format("hello"), problem), (program.format("bye"), problem)])
     assert (right.verdict, right.tests_passed, right.tests_run) == (Verdict.PASSED, 3, 3)
-    assert (wrong.verdict, wrong.tests_passed, wrong.tests_run) == (Verdict.FAILED, 2, 3)
+    assert (wrong.verdict, wrong.tests_passed, wrong.tests_run) == (Verdict.WRONG_ANSWER, 2, 3)
 
 
 def test_no_tests_is_no_pass(sandbox: Sandbox) -> None:
-    assert next(sandbox.check([(ADD, Problem("t"))])).verdict is Verdict.FAILED
+    assert next(sandbox.check([(ADD, Problem("t"))])).verdict is Verdict.WRONG_ANSWER
 
 
 def test_hashing_is_the_same_in_every_run(sandbox: Sandbox) -> None:

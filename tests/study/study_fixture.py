@@ -69,8 +69,8 @@ WAYS = (
     Way("prefix_tuning", "prefix_tuning", 0.16, 0.06, 1e-2, 0.0081, 58.0, 1_920_000_000, 330_000, 0.74),
     Way("prompt_tuning", "prompt_tuning", 0.05, 0.03, 1e-2, 0.00051, 61.0, 1_880_000_000, 21_000, 1.12),
 )
-_WRONG = (("failed", "assert {name}([3, 9]) == [9]"), ("error", "TypeError: 'int' object is not iterable"),
-          ("syntax", "invalid syntax (line 2)"), ("timeout", "no answer within 5 s"))  # fmt: skip
+_WRONG = (("wrong_answer", "assert {name}([3, 9]) == [9]"), ("exception", "TypeError: 'int' object is not iterable"),
+          ("syntax_error", "invalid syntax (line 2)"), ("timeout_cpu", "no answer within 5 s"))  # fmt: skip
 
 
 def build_study(folder: Path, seeds: int = 1, problems: int = 300, ways: tuple[Way, ...] = WAYS) -> Path:
@@ -128,11 +128,11 @@ def _score(problem: dict[str, Any], rate: float, way: Way, random_: random.Rando
     name = problem["reference"].split("def ")[1].split("(")[0]
     verdict, detail = ("passed", "") if passed else random_.choices(_WRONG, (5, 3, 1 + 3 * (way.share == 0), 0.3))[0]
     program = _variation(problem["reference"], 0.05 if passed else 0.75 - 0.5 * rate, random_)
-    if verdict == "syntax":
+    if verdict == "syntax_error":
         program = program.replace("return", "return (", 1)
     bleu = sentence_bleu(program, [problem["reference"]])
     metrics = {"sentence_bleu": bleu, "codebleu": 0.2 + 0.75 * bleu, "rouge_l": min(1.0, bleu + 0.1 * (1 - bleu)),
-               "syntax_valid": float(verdict != "syntax")}  # fmt: skip
+               "syntax_valid": float(verdict != "syntax_error")}  # fmt: skip
     result = {"verdict": verdict, "detail": detail.format(name=name), "tests_passed": 3 * passed, "tests_run": 3, "seconds": 0.01,
               "integrity": "strong", "stdout": ""}  # fmt: skip
     return {"task_id": problem["task_id"], "index": 0, "program": program, "result": result, "metrics": metrics}

@@ -22,7 +22,7 @@ PROBLEMS = [Problem(str(n), reference=f"total = sum(values) + {n}\nprint(total, 
 
 def outcomes(verdicts, programs=None):
     return [
-        Outcome(str(n), 0, programs[n] if programs else "", "", "passed" if passed else "failed", "", {})
+        Outcome(str(n), 0, programs[n] if programs else "", "", "passed" if passed else "wrong_answer", "", {})
         for n, passed in enumerate(verdicts)
     ]
 
@@ -33,7 +33,7 @@ def load(folder):
 
 
 def test_samples_of_a_problem_are_averaged_before_anything_else():
-    samples = [("a", 0, "passed", 1.0), ("a", 1, "failed", 0.5), ("b", 0, "passed", 0.0)]
+    samples = [("a", 0, "passed", 1.0), ("a", 1, "wrong_answer", 0.5), ("b", 0, "passed", 0.0)]
     table = table_of({0: [Outcome(task, index, "", "", verdict, "", {"x": x}) for task, index, verdict, x in samples]}, (), None)
     assert table.task_ids == ("a", "b")
     assert table.passed.tolist() == [[0.5, 1.0]]
