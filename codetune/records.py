@@ -55,7 +55,10 @@ class CallTest:
 
 @dataclass(frozen=True, slots=True)
 class AgreementTest:
-    """`entry_point(*input)` gives what the problem's reference gives, compared as in `CallTest` (EvalPlus's inputs)."""
+    """`entry_point(*input)` gives what the problem's reference gives, compared as in `CallTest` (EvalPlus's inputs).
+
+    Where the reference gives floats and `atol` is 0, they may be off by 1e-6.
+    """
 
     input: tuple[Any, ...]
     atol: float = 0.0

@@ -21,6 +21,9 @@ _Call = tuple[tuple[Any, ...], Any, float]  # arguments, expected value, toleran
 
 _REFERENCE_TIMES = 3.0  # a program may take this times what the reference takes, where that is more than the problem's limit
 _REFERENCE_PATIENCE = 10.0  # and the reference itself this times the limit
+_UNANSWERED = object()
+_GROUP_BYTES = 8 << 20  # of tests that go to one pair of processes
+_FLOAT_ATOL = 1e-6  # for agreement with a reference's floats
 _WALL_TIMES, _WALL_EXTRA_S = 3.0, 2.0  # the backstop by wall clock, for programs that sleep or wait
 
 
@@ -43,18 +46,19 @@ class Judge:
         self._known: dict[int, Problem] = {}
         self._weak_references: dict[int, bool] = {}
         self._limits_s: dict[int, float] = {}
-        self._outputs: dict[int, tuple[Any, ...]] = {}
+        self._groups: dict[int, list[list[_Call]]] = {}
 
     def check(self, program: str, problem: Problem) -> Judgement:
         """All tests of the problem: calls and assertions by value, scripts one by one; stops at the first group that fails."""
-        calls = yield from self._call_tests(problem)
+        groups = yield from self._call_groups(problem)
         asserts = [test.code for test in problem.tests if isinstance(test, AssertTest)]
         scripts = [test for test in problem.tests if isinstance(test, StdioTest)]
-        if isinstance(calls, ProgramResult):
-            return calls
+        if isinstance(groups, ProgramResult):
+            return groups
         parts: list[ProgramResult] = []
-        if calls:
-            parts.append((yield from self._values(program, problem, calls=calls))[0])
+        for calls in groups:
+            if _all_passed(parts):
+                parts.append((yield from self._values(program, problem, calls=calls))[0])
         if asserts and _all_passed(parts):
             parts.append((yield from self._asserts(program, problem, asserts)))
         for test in scripts:
@@ -76,23 +80,38 @@ class Judge:
         outcome = yield self._step({"kind": "loads", "program": program}, timeout_s)
         return self._result(outcome, Integrity.WEAK)
 
-    def _call_tests(self, problem: Problem) -> Generator[Step, Outcome, list[_Call] | ProgramResult]:
-        """Inputs with what is expected for them; where that is what the reference gives, it is asked first, once per problem."""
-        calls: list[_Call] = [(t.input, t.output, t.atol) for t in problem.tests if isinstance(t, CallTest)]
-        agreements = [test for test in problem.tests if isinstance(test, AgreementTest)]
-        if not agreements:
-            return calls
+    def _call_groups(self, problem: Problem) -> Generator[Step, Outcome, list[list[_Call]] | ProgramResult]:
+        """Inputs with what is expected for them, in groups that fit into a message; found out once per problem.
+
+        Where the reference's answer is what is expected, the reference is asked first.
+        """
         key = self._key(problem)
-        if key not in self._outputs:
-            payload = self._payload("outputs", problem.reference_program, problem) | {"inputs": [test.input for test in agreements]}
+        if key not in self._groups:
+            calls: list[_Call] = [(t.input, t.output, t.atol) for t in problem.tests if isinstance(t, CallTest)]
+            agreements = [test for test in problem.tests if isinstance(test, AgreementTest)]
+            outputs = yield from self._reference_outputs(problem, [test.input for test in agreements])
+            if isinstance(outputs, ProgramResult):
+                return outputs
+            for test, output in zip(agreements, outputs, strict=True):
+                if output is not _UNANSWERED:
+                    calls.append((test.input, output, test.atol or (_FLOAT_ATOL if _is_floats(output) else 0.0)))
+            self._groups[key] = _grouped(calls)
+        return self._groups[key]
+
+    def _reference_outputs(self, problem: Problem, inputs: list[tuple[Any, ...]]) -> Generator[Step, Outcome, list[Any] | ProgramResult]:
+        """What the reference gives for each input; `_UNANSWERED` where that is too large for its memory or for a message."""
+        outputs: list[Any] = []
+        while len(outputs) < len(inputs):
+            payload = self._payload("outputs", problem.reference_program, problem) | {"inputs": inputs[len(outputs) :]}
             outcome = yield self._step(payload, _REFERENCE_PATIENCE * self._limit_s(problem))
-            outputs = outcome.report.get("outputs", ())
-            if len(outputs) != len(agreements):
-                found = f"{len(outputs)} of {len(agreements)} inputs: {self._result(outcome).detail}"
-                why = f"the reference of {problem.task_id} answered {found}"
-                return ProgramResult(Verdict.INFRASTRUCTURE, why)
-            self._outputs[key] = tuple(outputs)
-        return calls + [(test.input, output, test.atol) for test, output in zip(agreements, self._outputs[key], strict=True)]
+            outputs += outcome.report.get("outputs", ())
+            result = self._result(outcome)
+            if result.verdict in (Verdict.MEMORY, Verdict.NONPLAIN):
+                outputs.append(_UNANSWERED)
+            elif result.verdict is not Verdict.PASSED:
+                found = f"{len(outputs)} of {len(inputs)} inputs: {result.detail}"
+                return ProgramResult(Verdict.INFRASTRUCTURE, f"the reference of {problem.task_id} answered {found}")
+        return outputs
 
     def _asserts(self, program: str, problem: Problem, asserts: list[str]) -> Judgement:
         """By value; in one process only where the tests, or the problem's own reference, cannot do without."""
@@ -130,7 +149,7 @@ class Judge:
         """One step; a program that runs out of processor time gets more where the problem's reference needs long here, too."""
         limit_s = self._limit_s(problem)
         outcome = yield self._step(payload, limit_s, file_bytes)
-        if outcome.stopped != "cpu" or self.timeout_s or not problem.reference or payload["program"] == problem.reference_program:
+        if outcome.stopped != "cpu" or self.timeout_s or not problem.reference:
             return outcome
         key = self._key(problem)
         if key not in self._limits_s:
@@ -186,6 +205,24 @@ class Judge:
 
     def _file_bytes(self, report: dict[str, Any]) -> int:
         return int(report.get("file_bytes", self.output_bytes))
+
+
+def _grouped(calls: Sequence[_Call]) -> list[list[_Call]]:
+    groups: list[list[_Call]] = []
+    size = _GROUP_BYTES
+    for call in calls:
+        more = len(wire.dumps(call))
+        if size + more > _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(call)
+        size += more
+    return groups
+
+
+def _is_floats(value: Any) -> bool:
+    """A float, or a sequence of nothing else: EvalPlus then never asks for equality."""
+    return isinstance(value, float) or (isinstance(value, list | tuple) and bool(value) and all(isinstance(item, float) for item in value))
 
 
 def _script_bytes(test: StdioTest) -> int:

@@ -7,8 +7,10 @@ sandbox's interpreter loads it alone.
 
 from __future__ import annotations
 
+import array
 import builtins
 import datetime
+import itertools
 import socket
 import struct
 from collections import deque
@@ -39,6 +41,10 @@ _VALUE_TYPES: dict[str, tuple[type, Callable[[Any], tuple[Any, ...]]]] = {
 _VALUE_NAMES = {cls: name for name, (cls, _) in _VALUE_TYPES.items()}
 _BUILTIN_TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type) and not name.startswith("_")}
 _BUILTIN_NAMES = {value: name for name, value in reversed(_BUILTIN_TYPES.items())}
+
+
+_RUN_CODES = {b"I": "q", b"D": "d"}  # runs of numbers of one type in a container: array's code for 8 bytes each
+_LEAST_RUN = 8
 
 
 class WireError(Exception):
@@ -72,8 +78,28 @@ class _Writer:
             raise WireError(f"nested deeper than {MAX_DEPTH}")
         items = list(items)
         self.parts.append(tag + _LENGTH.pack(len(items)))
+        done = 0
+        for kind, same in itertools.groupby(map(type, items)) if len(items) >= _LEAST_RUN else ():
+            count = sum(1 for _ in same)
+            if not (count >= _LEAST_RUN and self.run(kind, items[done : done + count])):
+                self.each(items[done : done + count], depth)
+            done += count
+        self.each(items[done:], depth)
+
+    def each(self, items: list[Any], depth: int) -> None:
         for item in items:
             self.put(item, depth + 1)
+
+    def run(self, kind: type, numbers: list[Any]) -> bool:
+        """Many numbers of one type at once; says no to other types, and where one does not fit into 8 bytes."""
+        tag, code = (b"I", "q") if kind is int else (b"D", "d")
+        try:
+            body = array.array(code, numbers).tobytes() if kind is int or kind is float else b""
+        except OverflowError:
+            return False
+        if body:
+            self.sized(tag, body)
+        return bool(body)
 
     def put(self, x: Any, depth: int = 0) -> None:
         if x is None or x is True or x is False:
@@ -153,7 +179,19 @@ class _Reader:
     def items(self, depth: int) -> list[Any]:
         if depth >= MAX_DEPTH:
             raise WireError(f"nested deeper than {MAX_DEPTH}")
-        return [self.get(depth + 1) for _ in range(self.length())]
+        count = self.length()
+        items: list[Any] = []
+        while len(items) < count:
+            code = _RUN_CODES.get(self.data[self.at : self.at + 1])
+            if code is None:
+                items.append(self.get(depth + 1))
+                continue
+            self.at += 1
+            body = self.take(self.length())
+            if len(body) % 8 or not body or len(items) + len(body) // 8 > count:
+                raise WireError("a run of numbers of the wrong length")
+            items += array.array(code, body)
+        return items
 
     def get(self, depth: int = 0) -> Any:
         tag = self.take(1)

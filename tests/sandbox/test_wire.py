@@ -54,6 +54,27 @@ def test_values_that_equality_cannot_see() -> None:
     assert list(wire.loads(wire.dumps({"b": 1, "a": 2}))) == ["b", "a"]
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        list(range(20)), [0.5 * n for n in range(9)], [1, 2.0] * 9, [*range(8), *[0.25] * 8, *"abcdefghi", *range(30)], [True] * 9,
+        [1 << 70] * 9, [2**63 - 1, -(2**63)] * 5, [2**63] * 8, (1.0,) * 8, {float(n) for n in range(50)}, dict.fromkeys(range(12), 1.5),
+        [[1] * 8, [2.0] * 8], [-0.0] * 8,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_runs_of_numbers_keep_their_types_and_their_order(numbers: Any) -> None:
+    back = wire.loads(wire.dumps(numbers))
+    assert repr(back) == repr(numbers)
+    assert same(back, numbers)
+
+
+@pytest.mark.parametrize("body", [b"", b"\0" * 7, b"\0" * 16])
+def test_a_run_of_the_wrong_length_is_refused(body: bytes) -> None:
+    with pytest.raises(wire.WireError, match="run"):
+        wire.loads(b"l" + (1).to_bytes(4, "big") + b"I" + len(body).to_bytes(4, "big") + body)
+
+
 class Lying(int):
     """Would say anything if it were asked."""
 
