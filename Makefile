@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest -n 2
 
-.PHONY: quickstart base-model check test test-slow bench clean
+.PHONY: quickstart base-model check test test-slow fuzz bench clean
 .DEFAULT_GOAL := test
 
 quickstart: $(STAMP)
@@ -28,6 +28,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
+
+fuzz: $(STAMP)
+	CODETUNE_FUZZ=100000 $(BIN)/python -m pytest tests/data/test_fuzz.py
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

@@ -41,7 +41,7 @@ class Benchmark:
         'MBPP/11'
         """
         text = str(given).strip()
-        if self.prefix and re.fullmatch(r"\d+", text):
+        if self.prefix and re.fullmatch(r"[0-9]{1,9}", text):
             return self.prefix + str(int(text))
         return text
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 from codetune.errors import UserError
 
 DATA_VARIABLE = "CODETUNE_DATA"
+MAX_NESTING = 100  # of lists and objects; what walks much deeper values runs out of stack
+_TOO_DEEP = f"lists and objects are nested more than {MAX_NESTING} deep; flatten them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,7 @@ def _read_text(path: Path) -> str:
 
 
 def _rows_of_list(path: Path, text: str) -> list[Row]:
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    items = _parsed(str(path), text)
     return _checked((f"{path}, item {number}", item) for number, item in enumerate(items, 1))
 
 
@@ -127,11 +128,36 @@ def _rows_of_lines(path: Path, text: str) -> list[Row]:
     )
 
 
-def _parsed(where: str, line: str) -> object:
+def _parsed(where: str, text: str) -> Any:
+    """The value of a JSON text. A repeated key is refused, since readers differ in which of its values they take."""
     try:
-        return json.loads(line)
+        value = json.loads(text, object_pairs_hook=_unrepeated)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno}); give one JSON object per line") from error
+        line = f", line {error.lineno}" if error.lineno > 1 else ""
+        raise UserError(f"{where}{line}: not JSON ({error.msg} at column {error.colno}); give one JSON object per line") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: {_TOO_DEEP}") from error
+    except ValueError as error:  # a repeated key, or a number of more digits than Python converts
+        raise UserError(f"{where}: {error}") from error
+    if text.count("[") + text.count("{") > MAX_NESTING and _nests_too_deep(value):
+        raise UserError(f"{where}: {_TOO_DEEP}")
+    return value
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {short(key)} is there twice; give it once")
+    return found
+
+
+def _nests_too_deep(value: object) -> bool:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_NESTING):
+        items = itertools.chain.from_iterable(each.values() if isinstance(each, dict) else each for each in level)
+        level = [item for item in items if isinstance(item, dict | list)]
+    return bool(level)
 
 
 def _checked(items: Iterable[tuple[str, object]]) -> list[Row]:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from codetune.data.benchmarks import Benchmark
-from codetune.data.files import Row, read_rows
+from codetune.data.files import Row, read_rows, short
 from codetune.data.own import task_id_of
 from codetune.errors import nearest
 from codetune.records import Sample
@@ -24,7 +24,7 @@ def read_samples(path: Path, benchmark: Benchmark) -> list[Sample]:
         given = task_id_of(row)
         task_id = benchmark.task_id(given)
         if task_id not in known:
-            raise row.error(f"benchmark {benchmark.name!r} has no task_id {given!r}; {_nearest_id(task_id, known)}")
+            raise row.error(f"benchmark {benchmark.name!r} has no task_id {short(given)}; {_nearest_id(task_id, known)}")
         samples.append(_sample(row, task_id, seen[task_id]))
         seen[task_id] += 1
     return samples
