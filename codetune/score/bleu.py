@@ -67,15 +67,25 @@ def closest_length(length: int, others: Sequence[int]) -> int:
     return min(others, key=lambda other: (abs(other - length), other))
 
 
-def count_ngrams(hypothesis: Ngrams, references: Sequence[Ngrams], shortest_reference: bool = False) -> Array:
+def count_matches(own: Ngrams, other: Ngrams) -> list[int]:
+    """How many n-grams of each order two texts share, each as often as in the text that has it less."""
+    found = []
+    for mine, theirs in zip(own, other, strict=True):
+        shared = mine.keys() & theirs.keys()
+        if not shared:  # nor any longer n-gram, which would hold a shorter one
+            break
+        found.append(sum(min(mine[gram], theirs[gram]) for gram in shared))
+    return found + [0] * (ORDER - len(found))
+
+
+def count_ngrams(hypothesis: Ngrams, references: Sequence[Ngrams], shortest_reference: bool = False) -> list[float]:
     """The row of counts of one hypothesis; an n-gram matches as often as in the reference that has it most."""
     lengths = [reference[0].total() for reference in references]
     hyp_len = hypothesis[0].total()
     ref_len = min(lengths) if shortest_reference else closest_length(hyp_len, lengths)
-    best = [functools.reduce(operator.or_, orders) for orders in zip(*references, strict=True)]
-    matches = [(own & other).total() for own, other in zip(hypothesis, best, strict=True)]
-    of_reference = (max(0, ref_len - order) for order in range(ORDER))
-    return np.array([*matches, *(own.total() for own in hypothesis), *of_reference, hyp_len, ref_len], dtype=np.float64)
+    best = tuple(functools.reduce(operator.or_, orders) for orders in zip(*references, strict=True))
+    totals, of_reference = ([max(0, length - order) for order in range(ORDER)] for length in (hyp_len, ref_len))
+    return [*count_matches(hypothesis, best), *totals, *of_reference, hyp_len, ref_len]
 
 
 def bleu_of_counts(counts: Array, smoothing: Smoothing = "none", brevity_offset: int = 0) -> Array:
@@ -129,7 +139,7 @@ class BleuVariant:
             return ngrams(self.tokenize(text))
 
         rows = [count_ngrams(split(text), [split(ref) for ref in refs], self.shortest_reference) for text, refs in pairs]
-        return np.array(rows).reshape(len(rows), WIDTH)
+        return np.array(rows, dtype=np.float64).reshape(len(rows), WIDTH)
 
     def score(self, counts: Array) -> Array:
         """BLEU of each row of counts, shape (..., 14) -> (...): a sentence, or the sum of a corpus."""

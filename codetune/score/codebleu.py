@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import functools
 import keyword
+import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from tree_sitter import Node
 
 from codetune.score import syntax
-from codetune.score.bleu import HYP_LEN, ORDER, REF_LEN, WIDTH, Array, Ngrams, Pair, bleu_of_counts, count_ngrams, ngrams
+from codetune.score.bleu import ORDER, REF_LEN, WIDTH, Array, Ngrams, Pair, bleu_of_counts, count_matches, count_ngrams, ngrams
 from codetune.score.dataflow import ALPHABETIC, FIRST_SEEN, NormalFlow, data_flow
 
 KEYWORDS = frozenset(keyword.kwlist) | {"match", "case", "type"}
@@ -72,21 +74,7 @@ class CodeBleu:
         return tuple(part for part in PARTS if getattr(self, part) is None)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What adds over pairs: two rows of n-gram counts as in `bleu`, (matched, all) subtrees and (matched, all) flows."""
-
-    ngram: Array
-    weighted: Array
-    syntax: Array
-    dataflow: Array
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.ngram + other.ngram, self.weighted + other.weighted, self.syntax + other.syntax, self.dataflow + other.dataflow)
-
-
-@dataclass(frozen=True, slots=True)
-class _Analysis:
+class _Analysis(NamedTuple):
     """One text as a convention sees it."""
 
     ngrams: Ngrams
@@ -116,65 +104,75 @@ def _analyse(text: str, lexed: bool) -> _Analysis:
     return _Analysis(ngrams(tokens), subtrees, flows)
 
 
-def _weighted_recall(hypothesis: Ngrams, references: Sequence[Ngrams], least: int) -> Array:
+def _weighted_recall(hypothesis: Ngrams, references: Sequence[Ngrams], convention: Convention) -> list[float]:
     """The share of the references' n-grams that the hypothesis has, as a row of counts; keywords weigh five times as much.
 
-    Each order of each reference counts as at least `least` n-grams.
+    Microsoft's code counts at least one n-gram per order, and takes every reference to be two tokens long.
     """
-    row = np.zeros(WIDTH)
+    least = 0 if convention.lexed else 1
+    matched, totals = [0.0] * ORDER, [0.0] * ORDER
     for reference in references:
-        matched = [reference[index] & hypothesis[index] for index in range(ORDER)]
-        row[0] += _weight(matched[0])
-        row[1:ORDER] += [grams.total() for grams in matched[1:]]
-        row[ORDER] += max(least, _weight(reference[0]))
-        row[ORDER + 1 : 2 * ORDER] += [max(least, grams.total()) for grams in reference[1:]]
-    row[HYP_LEN] = hypothesis[0].total()
-    return row
+        shared = {gram: min(count, hypothesis[0][gram]) for gram, count in reference[0].items() if gram in hypothesis[0]}
+        found = [_weight(shared), *count_matches(hypothesis, reference)[1:]]
+        length = reference[0].total()
+        given = [_weight(reference[0]), *(max(0, length - order) for order in range(1, ORDER))]
+        matched = [sum(pair) for pair in zip(matched, found, strict=True)]
+        totals = [total + max(least, number) for total, number in zip(totals, given, strict=True)]
+    return [*matched, *totals, *[0] * ORDER, hypothesis[0].total(), 0 if convention.lexed else 2]
 
 
-def _weight(unigrams: Counter[tuple[str, ...]]) -> float:
-    return sum(count * (1.0 if token in KEYWORDS else PLAIN_WEIGHT) for (token,), count in unigrams.items())
+def _weight(unigrams: Mapping[tuple[str, ...], int]) -> float:
+    keywords = sum(count for (token,), count in unigrams.items() if token in KEYWORDS)
+    return keywords + PLAIN_WEIGHT * (sum(unigrams.values()) - keywords)
 
 
-def _count(hypothesis: _Analysis, references: Sequence[_Analysis], convention: Convention) -> Counts:
-    ngram = count_ngrams(hypothesis.ngrams, [reference.ngrams for reference in references])
-    weighted = _weighted_recall(hypothesis.ngrams, [reference.ngrams for reference in references], least=0 if convention.lexed else 1)
-    if not convention.lexed:  # Microsoft counts at least one n-gram per order, and takes every reference to be two tokens long
-        ngram[ORDER : 2 * ORDER] = np.maximum(ngram[ORDER : 2 * ORDER], 1)
-        weighted[REF_LEN] = 2
-    subtrees, flows = np.zeros(2), np.zeros(2)
-    for reference in references:
-        matched = sum(count for tree, count in reference.subtrees.items() if tree in hypothesis.subtrees)
-        subtrees += matched, reference.subtrees.total()
-        flows += (reference.flows & hypothesis.flows).total(), reference.flows.total()
-    return Counts(ngram, weighted, subtrees, flows)
+def _count(hypothesis: _Analysis, references: Sequence[_Analysis], convention: Convention) -> Array:
+    grams = [reference.ngrams for reference in references]
+    ngram = count_ngrams(hypothesis.ngrams, grams)
+    if not convention.lexed:
+        ngram[ORDER : 2 * ORDER] = [max(1, total) for total in ngram[ORDER : 2 * ORDER]]
+    weighted = _weighted_recall(hypothesis.ngrams, grams, convention)
+    subtrees = sum(reference.subtrees[tree] for reference in references for tree in reference.subtrees.keys() & hypothesis.subtrees.keys())
+    flows = sum((reference.flows & hypothesis.flows).total() for reference in references)
+    all_subtrees, all_flows = (sum(getattr(reference, part).total() for reference in references) for part in ("subtrees", "flows"))
+    return np.array([*ngram, *weighted, subtrees, all_subtrees, flows, all_flows], dtype=np.float64)
 
 
-def count_pair(completion: str, references: Sequence[str], convention: Convention = PUBLISHED) -> Counts:
-    """The counts of one pair. Add them up over a corpus and pass them to `of_counts`."""
+def count_pair(completion: str, references: Sequence[str], convention: Convention = PUBLISHED) -> Array:
+    """What adds over pairs, shape (32,): two rows as in `bleu`, subtrees matched and all, flows matched and all."""
     hypothesis = _analyse(completion, convention.lexed)
     analyses = [_analyse(reference, convention.lexed) for reference in references]
-    if not convention.lexed:
+    if not convention.lexed or len(analyses) == 1:
         return _count(hypothesis, analyses, convention)
-    return max((_count(hypothesis, [one], convention) for one in analyses), key=lambda counts: of_counts(counts, convention).total)
+    counts = np.array([_count(hypothesis, [one], convention) for one in analyses])
+    best: Array = counts[total(parts_of(counts), convention).argmax()]
+    return best
 
 
-def of_counts(counts: Counts, convention: Convention = PUBLISHED) -> CodeBleu:
+def parts_of(counts: Array) -> Array:
+    """The four parts of summed counts, shape (..., 32) -> (..., 4); NaN where the references do not define one."""
+    ngram, weighted, matched, number = counts[..., :WIDTH], counts[..., WIDTH : 2 * WIDTH], counts[..., -4::2], counts[..., -3::2]
+    has_tokens = ngram[..., REF_LEN] > 0
+    grams = [np.where(has_tokens, bleu_of_counts(row, "epsilon"), np.nan) for row in (ngram, weighted)]
+    shares = np.divide(matched, number, out=np.full_like(matched, np.nan), where=number > 0)
+    return np.concatenate([np.stack(grams, axis=-1), shares], axis=-1)
+
+
+def total(parts: Array, convention: Convention) -> Array:
+    """CodeBLEU of its parts, shape (..., 4) -> (...): what is undefined counts 0, or is left out and the weights renormalised."""
+    weights = np.array(convention.weights)
+    found = (weights * np.nan_to_num(parts)).sum(axis=-1)
+    if not convention.lexed:
+        return np.asarray(found)
+    known = (weights * ~np.isnan(parts)).sum(axis=-1)
+    return np.asarray(np.divide(found, known, out=np.zeros_like(found), where=known > 0))
+
+
+def of_counts(counts: Array, convention: Convention = PUBLISHED) -> CodeBleu:
     """CodeBLEU of the summed counts of a corpus, or of one pair's."""
-    has_tokens = counts.ngram[REF_LEN] > 0
-    parts = (
-        float(bleu_of_counts(counts.ngram, "epsilon")) if has_tokens else None,
-        float(bleu_of_counts(counts.weighted, "epsilon")) if has_tokens else None,
-        _share(counts.syntax),
-        _share(counts.dataflow),
-    )
-    known = [(weight, part) for weight, part in zip(convention.weights, parts, strict=True) if part is not None]
-    whole = sum(weight for weight, _ in known) if convention.lexed and known else 1.0
-    return CodeBleu(sum(weight * part for weight, part in known) / whole, *parts, signature=convention.signature)
-
-
-def _share(row: Array) -> float | None:
-    return float(row[0] / row[1]) if row[1] else None
+    parts = parts_of(counts)
+    ngram, weighted, trees, flows = (None if math.isnan(part) else float(part) for part in parts)
+    return CodeBleu(float(total(parts, convention)), ngram, weighted, trees, flows, convention.signature)
 
 
 def codebleu(pairs: Sequence[Pair], convention: Convention = PUBLISHED) -> CodeBleu:
@@ -184,5 +182,5 @@ def codebleu(pairs: Sequence[Pair], convention: Convention = PUBLISHED) -> CodeB
     """
     if not pairs:
         raise ValueError("CodeBLEU of no pairs")
-    counts = [count_pair(completion, references, convention) for completion, references in pairs]
-    return of_counts(sum(counts[1:], start=counts[0]), convention)
+    counts = np.array([count_pair(completion, references, convention) for completion, references in pairs])
+    return of_counts(counts.sum(axis=0), convention)

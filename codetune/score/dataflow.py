@@ -43,15 +43,16 @@ def data_flow(root: Node, tokens: list[Node], texts: list[str], order: Order) ->
 
     `texts` are the texts of `tokens`, the leaves of the tree; `order` is that of names which meet in one flow.
     """
-    words = {span(node): (position, text) for position, (node, text) in enumerate(zip(tokens, texts, strict=True))}
+    words = {span(node): (position, text) for position, (node, text) in enumerate(zip(tokens, texts, strict=True)) if node.type != text}
     extractor = _Extractor(words, order)
     try:
         extractor.visit(root)
     except _NoFlowError:
         return Counter()
-    flows = sorted(extractor.flows, key=lambda flow: flow.position)
-    linked = {flow.position for flow in flows if flow.sources} | {at for flow in flows for at in flow.source_positions}
-    return Counter(_normalise(_merge_positions((flow for flow in flows if flow.position in linked), order)))
+    linked = {flow.position for flow in extractor.flows if flow.sources}
+    linked.update(at for flow in extractor.flows for at in flow.source_positions)
+    flows = sorted((flow for flow in extractor.flows if flow.position in linked), key=lambda flow: flow.position)
+    return Counter(_normalise(_merge_positions(flows, order)))
 
 
 def _normalise(flows: Iterable[Flow]) -> list[NormalFlow]:
@@ -92,7 +93,7 @@ class _Extractor:
     """Walks a tree once; `states` says at which tokens each name last got its value."""
 
     def __init__(self, words: Mapping[Span, tuple[int, str]], order: Order) -> None:
-        self.words = words
+        self.words = words  # position and text of the tokens that are no keywords or signs
         self.order = order
         self.flows: list[Flow] = []
         self.states: dict[str, tuple[int, ...]] = {}
@@ -102,11 +103,12 @@ class _Extractor:
         self.visits += 1
         if self.visits > MAX_VISITS:
             raise _NoFlowError
-        handle = _HANDLERS.get(node.type) if node.child_count else None
+        if is_leaf(node):
+            self.token(node)
+            return
+        handle = _HANDLERS.get(node.type)
         if handle is not None:
             handle(self, node)
-        elif is_leaf(node):
-            self.token(node)
         else:
             for child in node.children:
                 self.visit(child)
@@ -120,9 +122,10 @@ class _Extractor:
         self.flow_into([_field(node, "left")], [node.children[-1]])
 
     def token(self, node: Node) -> None:
-        position, text = self.words[span(node)]
-        if node.type == text:  # a keyword or a sign
+        word = self.words.get(span(node))
+        if word is None:
             return
+        position, text = word
         if text in self.states:
             self.flows.append(Flow(text, position, "comesFrom", (text,), self.states[text]))
             return
@@ -133,8 +136,8 @@ class _Extractor:
     def names(self, node: Node) -> list[tuple[int, str]]:
         """Position and text of the tokens below a node that are no keywords or signs."""
         if is_leaf(node):
-            position, text = self.words[span(node)]
-            return [] if node.type == text else [(position, text)]
+            word = self.words.get(span(node))
+            return [word] if word else []
         return [name for child in node.children for name in self.names(child)]
 
     def default_parameter(self, node: Node) -> None:

@@ -46,22 +46,49 @@ def walk(root: Node) -> tuple[list[Node], Counter[str]]:
 
     Both are empty if the tree is deeper than `MAX_DEPTH`.
     """
-    tokens, inner = [], []
+    tokens, inner, named = [], [], 0
     stack = [(root, 1, True)]
     while stack:
         node, depth, outside_string = stack.pop()
         if depth > MAX_DEPTH:
             return [], Counter()
-        children = node.children
+        children, is_named = node.children, node.is_named
         if children or node is root:
-            inner.append(node)
+            inner.append((node, named if is_named else None))
+        named += is_named
         if outside_string and is_leaf(node):
             tokens.append(node)
             outside_string = False
         depth += 1
         for child in reversed(children):
             stack.append((child, depth, outside_string))
-    return tokens, Counter(str(node) for node in inner)
+    return tokens, Counter(_expressions(root, inner))
+
+
+_MARK = re.compile(r"\([^()]*\)|[()]")  # a node without named children, or where another one starts or ends
+
+
+def _expressions(root: Node, inner: list[tuple[Node, int | None]]) -> list[str]:
+    """The S-expressions of nodes, each given with its place among the named nodes of the tree, None if it has no name.
+
+    Where the tree is without errors, the root's expression holds exactly its named nodes: theirs are cut out of it, since
+    printing every node takes time in the square of the depth.
+    """
+    if root.has_error:
+        return [str(node) for node, _ in inner]
+    whole = str(root)
+    parts: list[str] = []
+    opened: list[tuple[int, int]] = []
+    for match in _MARK.finditer(whole):
+        mark = match[0]
+        if mark == ")":
+            place, start = opened.pop()
+            parts[place] = whole[start : match.end()]
+        else:
+            if mark == "(":
+                opened.append((len(parts), match.start()))
+            parts.append(mark)
+    return [str(node) if place is None else parts[place] for node, place in inner]
 
 
 def span(node: Node) -> Span:
@@ -92,8 +119,8 @@ def exact_texts(tokens: list[Node], source: str) -> list[str]:
     return [data[node.start_byte : node.end_byte].decode(errors="replace") for node in tokens]
 
 
-# Nothing to strip: no comment, no string that may open a line, nothing whose white space the tokeniser would change.
-_PLAIN = re.compile(r"""(?!.*(?:[#\t\\\f]|\"{3}|'{3}|^\s*[A-Za-z]{0,2}["']))""", re.DOTALL | re.MULTILINE)
+# What may have to be stripped: a comment, a string that may open a line, and white space that the tokeniser would change.
+_SUSPECT = re.compile(r"""[#\t\\\f]|\"{3}|'{3}|^\s*[A-Za-z]{0,2}["']""", re.MULTILINE)
 
 
 def strip_as_published(source: str) -> str:
@@ -102,7 +129,7 @@ def strip_as_published(source: str) -> str:
     The rule also drops any string that starts a line at column 0, as in `",".join(x)`.
     """
     source = source.strip()
-    if _PLAIN.match(source):
+    if not _SUSPECT.search(source):
         return source
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
@@ -123,7 +150,7 @@ def strip_as_published(source: str) -> str:
 def strip_exactly(source: str) -> str:
     """The source, dedented, without its comments and without strings that are a statement of their own beside others."""
     source = textwrap.dedent(source).strip()
-    if _PLAIN.match(source):
+    if not _SUSPECT.search(source):
         return source
     data, end, kept = source.encode(errors="replace"), 0, []
     for node in sorted(_comments_and_docstrings(parse(source)), key=span):

@@ -17,11 +17,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from codetune.errors import UserError, nearest
 from codetune.score import chrf as chrf_metric
 from codetune.score import rouge
 from codetune.score.bleu import CONALA, SENTENCE, Pair
-from codetune.score.codebleu import LEXED, PUBLISHED, CodeBleu, Convention, count_pair, of_counts
+from codetune.score.codebleu import LEXED, PUBLISHED, CodeBleu, Convention, count_pair, of_counts, parts_of, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,8 @@ def _bleu(pairs: Sequence[Pair]) -> _Column:
 
 
 def _codebleu(pairs: Sequence[Pair], convention: Convention) -> _Column:
-    counts = [count_pair(completion, references, convention) for completion, references in pairs]
-    corpus = of_counts(sum(counts[1:], start=counts[0]), convention)
-    samples = [of_counts(one, convention).total for one in counts]
+    counts = np.array([count_pair(completion, references, convention) for completion, references in pairs])
+    corpus, samples = of_counts(counts.sum(axis=0), convention), total(parts_of(counts), convention).tolist()
     return _Column(corpus.total, samples, {convention.name: convention.signature}, convention.name, {convention.name: corpus})
 
 

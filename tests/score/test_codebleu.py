@@ -6,15 +6,17 @@ import doctest
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetune.score import codebleu as module
-from codetune.score.codebleu import LEXED, PUBLISHED, CodeBleu, Convention, codebleu
-from codetune.score.syntax import strip_as_published, strip_exactly
+from codetune.score.codebleu import LEXED, PUBLISHED, CodeBleu, Convention, codebleu, count_pair, parts_of, total
+from codetune.score.syntax import parse, strip_as_published, strip_exactly, walk
 
 ADD = ("def add ( a , b ) :\n return a + b", "def sum ( first , second ) :\n return second + first")
 FOO = ("def foo ( x ) :\n    return x * x", "def bar ( x ) :\n    return x")
@@ -33,7 +35,7 @@ def test_doctests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "parts", "total"),
+    ("texts", "parts", "total_score"),
     [
         (ADD, (0.104190, 0.110947, 1, 1), 0.553784),
         (FOO, (0.537285, 0.719409, 0.2, 1), 0.614173),
@@ -42,11 +44,11 @@ def test_doctests() -> None:
     ],
 )
 @BOTH
-def test_vectors(texts: tuple[str, str], parts: tuple[float, ...], total: float, convention: Convention) -> None:
+def test_vectors(texts: tuple[str, str], parts: tuple[float, ...], total_score: float, convention: Convention) -> None:
     # the tokens of these texts stand apart, so both conventions see the same ones
     found = pair(*texts, convention=convention)
     assert (found.ngram, found.weighted_ngram, found.syntax, found.dataflow) == pytest.approx(parts, abs=6e-7)
-    assert found.total == pytest.approx(total, abs=6e-7)
+    assert found.total == pytest.approx(total_score, abs=6e-7)
 
 
 # Parts of (completion, reference) as codebleu 0.7.0 gives them on tree-sitter-python 0.25, the same under 40 hash seeds.
@@ -169,3 +171,22 @@ def test_mbpp_references_equal_themselves(data_folder: Path) -> None:
     found = codebleu([(row["code"], [row["code"]]) for row in rows])
     assert (found.ngram, found.weighted_ngram, found.syntax, found.dataflow) == pytest.approx((1, 1, 1, 1), abs=0.01)
     assert codebleu([(row["code"], [row["code"]]) for row in rows], LEXED).total == 1.0
+
+
+@pytest.mark.parametrize("program", [LOOP, "x is not y\na not in b\nf()\n", "def f(:\n  return x", "print('(', f'{x!r:>{w}}')  # )(", ")("])
+def test_expressions_of_a_tree_are_those_of_its_nodes(program: str) -> None:
+    root = parse(program)
+    waiting, expected = [root], Counter[str]()
+    while waiting:
+        node = waiting.pop()
+        expected[str(node)] += 1
+        waiting += [child for child in node.children if child.children]
+    assert walk(root)[1] == expected
+
+
+def test_counts_of_many_pairs_are_scored_at_once() -> None:
+    pairs = [FOO, BAR, ("", LOOP), ("import os", "import os"), ("x", "# nothing")]
+    for convention in (PUBLISHED, LEXED):
+        counts = np.array([count_pair(completion, [reference], convention) for completion, reference in pairs])
+        single = [pair(*texts, convention=convention).total for texts in pairs]
+        assert total(parts_of(counts), convention).tolist() == pytest.approx(single, abs=1e-15)
