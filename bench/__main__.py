@@ -1,7 +1,8 @@
 """The benchmarks from the command line; without a name, the list of them.
 
-    python -m bench
-    python -m bench training --out results.json
+python -m bench
+python -m bench training --out results.json
+python -m bench codebleu
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import training
+from bench import codebleu, training
 from codetune.errors import UserError
 
-BENCHMARKS = {"training": training}
+BENCHMARKS = {"training": training, "codebleu": codebleu}
 
 
 def main(arguments: list[str]) -> int:

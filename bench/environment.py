@@ -13,27 +13,27 @@ from typing import Any
 from codetune.errors import UserError
 
 HERE = Path(__file__).resolve().parent
-PINS = HERE / "peers.txt"
-FOLDER = HERE / ".venv-peers"
-STAMP = FOLDER / "installed.sha256"
 
 
-def peers_python() -> Path:
-    """The peers' interpreter; made on first use and again whenever the pins change. Raises UserError if that fails.
+def peers_python(name: str = "peers") -> Path:
+    """The interpreter of a peers' environment, `bench/.venv-<name>` from the pins in `bench/<name>.txt`.
 
-    TORCH_INDEX names an index for torch, as in the Makefile (the CPU build is much smaller).
+    Made on first use and again whenever the pins change. TORCH_INDEX names an index for torch, as in the Makefile (the CPU
+    build is much smaller). Raises UserError if that fails.
     """
-    python, wanted = FOLDER / "bin" / "python", hashlib.sha256(PINS.read_bytes()).hexdigest()
-    if python.exists() and STAMP.exists() and STAMP.read_text() == wanted:
+    pins, folder = HERE / f"{name}.txt", HERE / f".venv-{name}"
+    python, stamp, wanted = folder / "bin" / "python", folder / "installed.sha256", hashlib.sha256(pins.read_bytes()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    say(f"making the peers' environment in {FOLDER} (once; a download of some hundred megabytes)")
+    torch = [line for line in pins.read_text().splitlines() if line.startswith("torch==")]
+    say(f"making the peers' environment in {folder} (once{'; a download of some hundred megabytes' if torch else ''})")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     index = os.environ.get("TORCH_INDEX")
-    torch = next(line for line in PINS.read_text().splitlines() if line.startswith("torch=="))
-    _run([sys.executable, "-m", "venv", "--clear", str(FOLDER)])
-    _run([*pip, *(["--extra-index-url", index] if index else []), torch])
-    _run([*pip, "-r", str(PINS)])
-    STAMP.write_text(wanted)
+    _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    if torch:
+        _run([*pip, *(["--extra-index-url", index] if index else []), *torch])
+    _run([*pip, "-r", str(pins)])
+    stamp.write_text(wanted)
     return python
 
 

@@ -16,7 +16,7 @@ import functools
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +27,7 @@ ORDER = 4
 HYP_LEN, REF_LEN, WIDTH = 12, 13, 14
 
 Array = NDArray[np.float64]
-Ngrams = tuple[Counter[tuple[str, ...]], ...]  # by order
+Gram = tuple[str, ...]
 Pair = tuple[str, Sequence[str]]  # a completion and the references it may equal
 Smoothing = Literal["none", "epsilon", "add-one", "add-one-above-unigrams"]
 
@@ -57,9 +57,26 @@ def codexglue_text_tokens(text: str) -> list[str]:
     return re.findall(r"[^\W_]+|_|[^\w\s]", text.lower())
 
 
-def ngrams(tokens: Sequence[str]) -> Ngrams:
-    """How often each run of 1, 2, 3 and 4 tokens occurs."""
-    return tuple(Counter(zip(*(tokens[start:] for start in range(order)), strict=False)) for order in range(1, ORDER + 1))
+class Ngrams:
+    """The runs of 1, 2, 3 and 4 tokens of a text, counted when they are first asked for; its length is that of the text."""
+
+    __slots__ = ("_counts", "_tokens", "totals")
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = tokens
+        self._counts: list[Mapping[Gram, int]] = []
+        self.totals = [max(0, len(tokens) - order) for order in range(ORDER)]  # how many runs of each length there are
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def of_order(self, order: int) -> Mapping[Gram, int]:
+        """How often each run of `order` tokens occurs."""
+        while len(self._counts) < order:
+            grams = list(zip(*(self._tokens[start:] for start in range(len(self._counts) + 1)), strict=False))
+            once = dict.fromkeys(grams, 1)  # the usual case for longer ones, and several times as fast as a Counter
+            self._counts.append(once if len(once) == len(grams) else Counter(grams))
+        return self._counts[order - 1]
 
 
 def closest_length(length: int, others: Sequence[int]) -> int:
@@ -67,25 +84,26 @@ def closest_length(length: int, others: Sequence[int]) -> int:
     return min(others, key=lambda other: (abs(other - length), other))
 
 
-def count_matches(own: Ngrams, other: Ngrams) -> list[int]:
-    """How many n-grams of each order two texts share, each as often as in the text that has it less."""
+def count_matches(own: Ngrams, others: Sequence[Ngrams]) -> list[int]:
+    """How many n-grams of each order are in other texts, each as often as in the one that has it most."""
     found = []
-    for mine, theirs in zip(own, other, strict=True):
+    for order in range(1, ORDER + 1):
+        counts = [other.of_order(order) for other in others]
+        theirs = counts[0] if len(counts) == 1 else functools.reduce(operator.or_, map(Counter, counts))
+        mine = own.of_order(order)
         shared = mine.keys() & theirs.keys()
         if not shared:  # nor any longer n-gram, which would hold a shorter one
             break
-        found.append(sum(min(mine[gram], theirs[gram]) for gram in shared))
+        found.append(sum([min(mine[gram], theirs[gram]) for gram in shared]))
     return found + [0] * (ORDER - len(found))
 
 
-def count_ngrams(hypothesis: Ngrams, references: Sequence[Ngrams], shortest_reference: bool = False) -> list[float]:
-    """The row of counts of one hypothesis; an n-gram matches as often as in the reference that has it most."""
-    lengths = [reference[0].total() for reference in references]
-    hyp_len = hypothesis[0].total()
-    ref_len = min(lengths) if shortest_reference else closest_length(hyp_len, lengths)
-    best = tuple(functools.reduce(operator.or_, orders) for orders in zip(*references, strict=True))
-    totals, of_reference = ([max(0, length - order) for order in range(ORDER)] for length in (hyp_len, ref_len))
-    return [*count_matches(hypothesis, best), *totals, *of_reference, hyp_len, ref_len]
+def row_of_counts(matches: list[int], hypothesis: Ngrams, references: Sequence[Ngrams], shortest_reference: bool = False) -> list[float]:
+    """The row of counts of one hypothesis with so many matches of each order in its references."""
+    lengths = [len(reference) for reference in references]
+    nearest = min(lengths) if shortest_reference else closest_length(len(hypothesis), lengths)
+    of_reference = references[lengths.index(nearest)].totals
+    return [*matches, *hypothesis.totals, *of_reference, len(hypothesis), nearest]
 
 
 def bleu_of_counts(counts: Array, smoothing: Smoothing = "none", brevity_offset: int = 0) -> Array:
@@ -135,10 +153,10 @@ class BleuVariant:
     def counts(self, pairs: Sequence[Pair]) -> Array:
         """The counts of each pair, shape (pairs, 14)."""
 
-        def split(text: str) -> Ngrams:
-            return ngrams(self.tokenize(text))
-
-        rows = [count_ngrams(split(text), [split(ref) for ref in refs], self.shortest_reference) for text, refs in pairs]
+        rows = []
+        for text, references in pairs:
+            hypothesis, *others = (Ngrams(self.tokenize(each)) for each in (text, *references))
+            rows.append(row_of_counts(count_matches(hypothesis, others), hypothesis, others, self.shortest_reference))
         return np.array(rows, dtype=np.float64).reshape(len(rows), WIDTH)
 
     def score(self, counts: Array) -> Array:

@@ -15,17 +15,17 @@ from __future__ import annotations
 import functools
 import keyword
 import math
+import operator
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from tree_sitter import Node
 
 from codetune.score import syntax
-from codetune.score.bleu import ORDER, REF_LEN, WIDTH, Array, Ngrams, Pair, bleu_of_counts, count_matches, count_ngrams, ngrams
+from codetune.score.bleu import ORDER, REF_LEN, WIDTH, Array, Gram, Ngrams, Pair, bleu_of_counts, count_matches, row_of_counts
 from codetune.score.dataflow import ALPHABETIC, FIRST_SEEN, NormalFlow, data_flow
 
 KEYWORDS = frozenset(keyword.kwlist) | {"match", "case", "type"}
@@ -74,68 +74,73 @@ class CodeBleu:
         return tuple(part for part in PARTS if getattr(self, part) is None)
 
 
-class _Analysis(NamedTuple):
-    """One text as a convention sees it."""
-
-    ngrams: Ngrams
-    subtrees: Counter[str]
-    flows: Counter[NormalFlow]
-
-
 @functools.lru_cache(maxsize=4)  # both conventions mostly see the same source
 def _tree(source: str) -> tuple[Node, list[Node], Counter[str]]:
     root = syntax.parse(source)
     return root, *syntax.walk(root)
 
 
-@functools.lru_cache(maxsize=2048)  # references come back for every sample and every method
-def _analyse(text: str, lexed: bool) -> _Analysis:
-    """A text that is empty (when lexed: but for comments), or whose tree is too deep, has no structure."""
-    source = syntax.strip_exactly(text) if lexed else syntax.strip_as_published(text)
-    if not text.strip() or (lexed and not source):
-        return _Analysis(ngrams([]), Counter(), Counter())
-    root, nodes, subtrees = _tree(source)
-    if lexed:
-        texts = syntax.exact_texts(nodes, source)
-        tokens = [word for word in texts if word] if nodes else text.split()
-    else:
-        texts, tokens = syntax.published_texts(nodes, source), text.split()
-    flows = data_flow(root, nodes, texts, FIRST_SEEN if lexed else ALPHABETIC) if nodes else Counter()
-    return _Analysis(ngrams(tokens), subtrees, flows)
+class _Analysis:
+    """One text as a convention sees it. One that is empty (when lexed: but for comments), or whose tree is too deep, has no structure."""
+
+    def __init__(self, text: str, lexed: bool) -> None:
+        self.lexed = lexed
+        self.source = syntax.strip_exactly(text) if lexed else syntax.strip_as_published(text)
+        self.is_empty = not text.strip() or (lexed and not self.source)
+        _, nodes, subtrees = _tree("" if self.is_empty else self.source)
+        self.subtrees: Counter[str] = Counter() if self.is_empty else subtrees
+        tokens = [word for word in syntax.exact_texts(nodes, self.source) if word] if lexed and nodes else text.split()
+        self.ngrams = Ngrams([] if self.is_empty else tokens)
+
+    @functools.cached_property
+    def flows(self) -> Counter[NormalFlow]:
+        """The data flow, which is asked for only where the other side has one."""
+        root, nodes, _ = _tree(self.source)
+        if self.is_empty or not nodes:
+            return Counter()
+        texts = syntax.exact_texts(nodes, self.source) if self.lexed else syntax.published_texts(nodes, self.source)
+        return data_flow(root, nodes, texts, FIRST_SEEN if self.lexed else ALPHABETIC)
 
 
-def _weighted_recall(hypothesis: Ngrams, references: Sequence[Ngrams], convention: Convention) -> list[float]:
+_analyse = functools.lru_cache(maxsize=2048)(_Analysis)  # references come back for every sample and every method
+
+
+def _weighted_recall(hypothesis: Ngrams, references: Sequence[Ngrams], matches: list[list[int]], convention: Convention) -> list[float]:
     """The share of the references' n-grams that the hypothesis has, as a row of counts; keywords weigh five times as much.
 
-    Microsoft's code counts at least one n-gram per order, and takes every reference to be two tokens long.
+    `matches` are those with each reference. Microsoft's code counts at least one n-gram per order, and takes every reference
+    to be two tokens long.
     """
-    least = 0 if convention.lexed else 1
-    matched, totals = [0.0] * ORDER, [0.0] * ORDER
-    for reference in references:
-        shared = {gram: min(count, hypothesis[0][gram]) for gram, count in reference[0].items() if gram in hypothesis[0]}
-        found = [_weight(shared), *count_matches(hypothesis, reference)[1:]]
-        length = reference[0].total()
-        given = [_weight(reference[0]), *(max(0, length - order) for order in range(1, ORDER))]
-        matched = [sum(pair) for pair in zip(matched, found, strict=True)]
-        totals = [total + max(least, number) for total, number in zip(totals, given, strict=True)]
-    return [*matched, *totals, *[0] * ORDER, hypothesis[0].total(), 0 if convention.lexed else 2]
+    least, ref_len = (0, 0) if convention.lexed else (1, 2)
+    row = [0.0] * (2 * ORDER)
+    for reference, found in zip(references, matches, strict=True):
+        own, theirs = reference.of_order(1), hypothesis.of_order(1)
+        shared = {gram: min(own[gram], theirs[gram]) for gram in own.keys() & theirs.keys()}
+        matched = [_weight(shared), *found[1:]]
+        given = [max(least, number) for number in (_weight(own), *reference.totals[1:])]
+        row = list(map(operator.add, row, matched + given))
+    return [*row, *[0] * ORDER, len(hypothesis), ref_len]
 
 
-def _weight(unigrams: Mapping[tuple[str, ...], int]) -> float:
-    keywords = sum(count for (token,), count in unigrams.items() if token in KEYWORDS)
+def _weight(unigrams: Mapping[Gram, int]) -> float:
+    keywords = sum([count for (token,), count in unigrams.items() if token in KEYWORDS])
     return keywords + PLAIN_WEIGHT * (sum(unigrams.values()) - keywords)
 
 
 def _count(hypothesis: _Analysis, references: Sequence[_Analysis], convention: Convention) -> Array:
     grams = [reference.ngrams for reference in references]
-    ngram = count_ngrams(hypothesis.ngrams, grams)
+    matches = [count_matches(hypothesis.ngrams, [reference]) for reference in grams]
+    in_any = matches[0] if len(matches) == 1 else count_matches(hypothesis.ngrams, grams)
+    ngram = row_of_counts(in_any, hypothesis.ngrams, grams)
     if not convention.lexed:
-        ngram[ORDER : 2 * ORDER] = [max(1, total) for total in ngram[ORDER : 2 * ORDER]]
-    weighted = _weighted_recall(hypothesis.ngrams, grams, convention)
-    subtrees = sum(reference.subtrees[tree] for reference in references for tree in reference.subtrees.keys() & hypothesis.subtrees.keys())
-    flows = sum((reference.flows & hypothesis.flows).total() for reference in references)
-    all_subtrees, all_flows = (sum(getattr(reference, part).total() for reference in references) for part in ("subtrees", "flows"))
-    return np.array([*ngram, *weighted, subtrees, all_subtrees, flows, all_flows], dtype=np.float64)
+        ngram[ORDER : 2 * ORDER] = [max(1, number) for number in ngram[ORDER : 2 * ORDER]]
+    weighted = _weighted_recall(hypothesis.ngrams, grams, matches, convention)
+    subtrees = flows = 0
+    for reference in references:
+        subtrees += sum([reference.subtrees[tree] for tree in reference.subtrees.keys() & hypothesis.subtrees.keys()])
+        flows += (reference.flows & hypothesis.flows).total() if reference.flows else 0
+    all_subtrees, all_flows = sum([each.subtrees.total() for each in references]), sum([each.flows.total() for each in references])
+    return np.array([*ngram, *weighted, subtrees, all_subtrees, flows, all_flows])
 
 
 def count_pair(completion: str, references: Sequence[str], convention: Convention = PUBLISHED) -> Array:

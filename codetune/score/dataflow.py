@@ -18,6 +18,9 @@ from codetune.score.syntax import Span, is_leaf, span
 MAX_VISITS = 100_000
 
 NormalFlow = tuple[str, str, tuple[str, ...]]
+# Without one of these tokens no node of `_HANDLERS` makes a flow.
+_BINDING = frozenset(("for", "while", "=", *(f"{sign}=" for sign in ("+", "-", "*", "/", "//", "%", "@", "**", "<<", ">>", "&", "|", "^"))))
+
 Order = Callable[[Iterable[str]], Iterable[str]]  # of names without repetition
 
 ALPHABETIC: Order = lambda names: sorted(set(names))  # noqa: E731
@@ -43,7 +46,11 @@ def data_flow(root: Node, tokens: list[Node], texts: list[str], order: Order) ->
 
     `texts` are the texts of `tokens`, the leaves of the tree; `order` is that of names which meet in one flow.
     """
-    words = {span(node): (position, text) for position, (node, text) in enumerate(zip(tokens, texts, strict=True)) if node.type != text}
+    kinds = [node.type for node in tokens]
+    named = [at for at, (kind, text) in enumerate(zip(kinds, texts, strict=True)) if kind != text]
+    if _BINDING.isdisjoint(kinds) and len({texts[at] for at in named}) == len(named):
+        return Counter()  # nothing gets a value, and no name is seen again: many one-line snippets
+    words = {span(tokens[at]): (at, texts[at]) for at in named}
     extractor = _Extractor(words, order)
     try:
         extractor.visit(root)
@@ -105,13 +112,14 @@ class _Extractor:
             raise _NoFlowError
         if is_leaf(node):
             self.token(node)
-            return
-        handle = _HANDLERS.get(node.type)
-        if handle is not None:
+        elif handle := _HANDLERS.get(node.type):
             handle(self, node)
         else:
             for child in node.children:
-                self.visit(child)
+                if child.child_count:
+                    self.visit(child)
+                else:
+                    self.token(child)
 
     def comprehension(self, node: Node) -> None:
         """The clauses come first: they bind the names that stand before them."""
@@ -122,7 +130,7 @@ class _Extractor:
         self.flow_into([_field(node, "left")], [node.children[-1]])
 
     def token(self, node: Node) -> None:
-        word = self.words.get(span(node))
+        word = self.words.get((node.start_byte, node.end_byte))
         if word is None:
             return
         position, text = word

@@ -44,51 +44,43 @@ def is_leaf(node: Node) -> bool:
 def walk(root: Node) -> tuple[list[Node], Counter[str]]:
     """The tokens of a tree in their order, and the S-expression of the root and of each node that has children, counted.
 
-    Both are empty if the tree is deeper than `MAX_DEPTH`.
+    Both are empty if the tree is deeper than `MAX_DEPTH`. The expression of a tree without errors holds those of its named
+    nodes, in their order: they are cut out of it, since printing each node takes time in the square of the depth.
     """
-    tokens, inner, named = [], [], 0
-    stack = [(root, 1, True)]
-    while stack:
-        node, depth, outside_string = stack.pop()
+    whole, has_error = str(root), root.has_error
+    tokens: list[Node] = []
+    expressions: list[str] = []
+    opened = closed = 0  # how far `whole` is read: behind the last "(" that opened a node, and the last ")" that closed one
+
+    def visit(node: Node, depth: int, outside_string: bool) -> None:
+        nonlocal opened, closed
         if depth > MAX_DEPTH:
-            return [], Counter()
-        children, is_named = node.children, node.is_named
-        if children or node is root:
-            inner.append((node, named if is_named else None))
-        named += is_named
+            raise RecursionError
+        is_named, start = node.is_named, 0
+        if is_named:
+            start = whole.find("(", opened)
+            opened = start + 1
         if outside_string and is_leaf(node):
             tokens.append(node)
             outside_string = False
-        depth += 1
-        for child in reversed(children):
-            stack.append((child, depth, outside_string))
-    return tokens, Counter(_expressions(root, inner))
+        for child in node.children:
+            if child.child_count:
+                visit(child, depth + 1, outside_string)
+                continue
+            if child.is_named:
+                opened = whole.find("(", opened) + 1
+                closed = whole.find(")", opened) + 1
+            if outside_string and child.type != "comment":
+                tokens.append(child)
+        if is_named:
+            closed = (closed if closed > start else whole.find(")", start)) + 1
+        expressions.append(whole[start:closed] if is_named and not has_error else str(node))
 
-
-_MARK = re.compile(r"\([^()]*\)|[()]")  # a node without named children, or where another one starts or ends
-
-
-def _expressions(root: Node, inner: list[tuple[Node, int | None]]) -> list[str]:
-    """The S-expressions of nodes, each given with its place among the named nodes of the tree, None if it has no name.
-
-    Where the tree is without errors, the root's expression holds exactly its named nodes: theirs are cut out of it, since
-    printing every node takes time in the square of the depth.
-    """
-    if root.has_error:
-        return [str(node) for node, _ in inner]
-    whole = str(root)
-    parts: list[str] = []
-    opened: list[tuple[int, int]] = []
-    for match in _MARK.finditer(whole):
-        mark = match[0]
-        if mark == ")":
-            place, start = opened.pop()
-            parts[place] = whole[start : match.end()]
-        else:
-            if mark == "(":
-                opened.append((len(parts), match.start()))
-            parts.append(mark)
-    return [str(node) if place is None else parts[place] for node, place in inner]
+    try:
+        visit(root, 1, True)
+    except RecursionError:
+        return [], Counter()
+    return tokens, Counter(expressions)
 
 
 def span(node: Node) -> Span:
@@ -120,7 +112,7 @@ def exact_texts(tokens: list[Node], source: str) -> list[str]:
 
 
 # What may have to be stripped: a comment, a string that may open a line, and white space that the tokeniser would change.
-_SUSPECT = re.compile(r"""[#\t\\\f]|\"{3}|'{3}|^\s*[A-Za-z]{0,2}["']""", re.MULTILINE)
+_SUSPECT = re.compile(r"""[#\t\f]|\\\r?\n|\"{3}|'{3}|^\s*[A-Za-z]{0,2}["']""", re.MULTILINE)
 
 
 def strip_as_published(source: str) -> str:

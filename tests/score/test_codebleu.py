@@ -190,3 +190,10 @@ def test_counts_of_many_pairs_are_scored_at_once() -> None:
         counts = np.array([count_pair(completion, [reference], convention) for completion, reference in pairs])
         single = [pair(*texts, convention=convention).total for texts in pairs]
         assert total(parts_of(counts), convention).tolist() == pytest.approx(single, abs=1e-15)
+
+
+def test_a_name_that_is_seen_once_flows_nowhere_and_seen_twice_it_does() -> None:
+    assert pair("f(a, b)", "f(a, b)").dataflow is None
+    assert pair("f(a, a)", "f(a, a)").dataflow == 1.0
+    assert pair("x += 1", "x += 1").dataflow == 1.0
+    assert pair("f(a, b)", "f(a, a)").dataflow == 0.0
