@@ -157,7 +157,19 @@ class _Extractor:
 
     def assignment(self, node: Node) -> None:
         if node.child_by_field_name("right") is not None:  # else an annotation without a value
-            self.flow_into(*_sides(node))
+            self.flow_into(*self.sides(node))
+
+    def sides(self, node: Node) -> tuple[list[Node], list[Node]]:
+        """The targets and values of an assignment or a loop: element by element where both sides have equally many."""
+        left, right = _field(node, "left"), _field(node, "right")
+        targets, values = _elements(left), _elements(right)
+        if len(targets) != len(values) or not targets:
+            return [left], [right]
+        if right.type != "string":
+            return targets, values
+        if self.order is ALPHABETIC:  # in `a.b = "text"` Microsoft's code looks for the string's quotes among the tokens, and fails
+            raise _NoFlowError
+        return [left], [right]
 
     def flow_into(self, targets: list[Node], values: list[Node]) -> None:
         for value in values:
@@ -192,7 +204,7 @@ class _Extractor:
     def for_loop(self, node: Node) -> None:
         start = len(self.flows)
         for _ in range(2):  # the second pass sees what the first one left
-            self.flow_into(*_sides(node))
+            self.flow_into(*self.sides(node))
             if node.children[-1].type == "block":
                 self.visit(node.children[-1])
         self.flows[start:] = _merge_passes(self.flows[start:], self.order)
@@ -228,11 +240,5 @@ def _field(node: Node, name: str) -> Node:
     return child
 
 
-def _sides(node: Node) -> tuple[list[Node], list[Node]]:
-    """The targets and values of an assignment or a loop: element by element where both sides have equally many."""
-    left, right = _field(node, "left"), _field(node, "right")
-    targets = [child for child in left.children if child.type != ","]
-    values = [child for child in right.children if child.type != ","]
-    if len(targets) != len(values) or not targets:
-        return [left], [right]
-    return targets, values
+def _elements(side: Node) -> list[Node]:
+    return [child for child in side.children if child.type != ","]
