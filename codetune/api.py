@@ -8,7 +8,9 @@ from pathlib import Path
 from codetune.config import DecodingConfig, StudyRecipe
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.samples import read_samples
+from codetune.data.sources import austin_examples
 from codetune.evaluate import Scores, answer, score_samples
+from codetune.prompts.template import AUSTIN_3SHOT
 from codetune.records import Sample
 from codetune.score.verdicts import open_checker
 from codetune.study.drive import CellProgress, run_study
@@ -23,7 +25,7 @@ def score(samples: Path | str | Iterable[Sample], benchmark: str, *, data: Path 
     problems = load_benchmark(benchmark, data)
     rows = read_samples(Path(samples), problems) if isinstance(samples, str | Path) else list(samples)
     with open_checker() as sandbox:
-        return score_samples(problems, rows, sandbox if problems.kind == "execution" else None, ks=ks)
+        return score_samples(problems, rows, sandbox if problems.executes else None, ks=ks)
 
 
 def evaluate(
@@ -36,9 +38,10 @@ def evaluate(
 
     loaded, adapted = open_model(model, Path(adapter) if adapter else None)
     problems = load_benchmark(benchmark, data)
-    answers = answer(OwnEngine(loaded, adapted), problems, loaded.template(prompt_style), decoding or DecodingConfig())
+    template = loaded.template(prompt_style, austin_examples() if prompt_style == AUSTIN_3SHOT else ())
+    answers = answer(OwnEngine(loaded, adapted), problems, template, decoding or DecodingConfig())
     with open_checker() as sandbox:
-        return score_samples(problems, answers.samples, sandbox if problems.kind == "execution" else None)
+        return score_samples(problems, answers.samples, sandbox if problems.executes else None)
 
 
 def study(recipe: StudyRecipe, report: Callable[[CellProgress], None] | None = None) -> Report:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from codetune.errors import UserError, nearest
 
-Style = Literal["instruction", "alpaca", "docstring", "chat", "completion"]
+Style = Literal["instruction", "alpaca", "docstring", "chat", "completion", "austin-0shot", "incoder"]
 Packing = Literal["exact", "padded", "concatenated"]
 
 

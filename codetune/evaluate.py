@@ -20,10 +20,11 @@ from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
 from codetune.generate.request import Engine, Generated, Request
-from codetune.prompts.extract import extract_code, program_of
+from codetune.prompts.extract import extract_completion, extract_program, preamble, program_of, restates
 from codetune.prompts.template import Template
 from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, Verdict, to_json
 from codetune.score.execution import Checker, Job, count_exceptions, count_integrity, count_verdicts, passes_by_problem, run_programs
+from codetune.score.loads import score_loads
 from codetune.score.pass_at_k import per_problem, usable_ks
 from codetune.score.statistics import mean_interval
 from codetune.score.text import METRICS, TextScores, score_text
@@ -39,8 +40,9 @@ class Scores:
     """All that was found out about the samples of one benchmark. Shares and metrics are fractions in 0..1.
 
     `pass_at_k`, `verdicts`, `exceptions` (by type), `integrity` and `sandbox_tier` are empty where nothing was executed; `metrics`,
-    `signatures` and `codebleu_parts` where there are no references. Keys of `pass_at_k` are k as a string, as JSON has them.
-    `samples` has one score per sample, in the samples' order.
+    `signatures` and `codebleu_parts` where there are no references. `loads` (see `LoadScores`) is for benchmarks without tests alone,
+    which have no `pass_at_k`. Keys of `pass_at_k` are k as a string, as JSON has them. `samples` has one score per sample, in the
+    samples' order.
     """
 
     benchmark: str
@@ -53,6 +55,7 @@ class Scores:
     exceptions: dict[str, int] = field(default_factory=dict)
     integrity: dict[str, int] = field(default_factory=dict)
     sandbox_tier: str = ""
+    loads: Json = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
     codebleu_parts: Json = field(default_factory=dict)
@@ -98,7 +101,8 @@ def answer(
         "prompt_style": template.style, "few_shot": len(template.examples), "batch_size": decoding.batch_size,
         "stop_sequences": sorted({stop for each in requests for stop in each.stop}),
     }  # fmt: skip
-    return Answers(tuple(_sample(template, problems[one.task_id], one) for one in generated), generation)
+    cut = benchmark.kind != "text"  # what was written is what text metrics are of
+    return Answers(tuple(_sample(template, problems[one.task_id], one, cut) for one in generated), generation)
 
 
 def request(template: Template, problem: Problem, n: int = 1) -> Request:
@@ -107,13 +111,15 @@ def request(template: Template, problem: Problem, n: int = 1) -> Request:
     return Request(problem.task_id, rendered.prompt, n, template.stop_sequences(problem), rendered.has_special)
 
 
-def _sample(template: Template, problem: Problem, one: Generated) -> Sample:
-    """A completion of the problem's code, or a whole program, taken out of its fence if the model put it in one."""
-    if template.continues_code(problem):
-        return Sample(one.task_id, completion=one.text, index=one.index, finish=one.finish, num_tokens=one.num_tokens)
-    code = extract_code(one.text, problem.entry_point)
-    raw = one.text if one.text != code else ""
-    return Sample(one.task_id, solution=code, index=one.index, finish=one.finish, num_tokens=one.num_tokens, raw=raw)
+def _sample(template: Template, problem: Problem, one: Generated, cut: bool) -> Sample:
+    """A completion of the problem's code, or a whole program; `raw` is the text that it was found in, if that is not all."""
+    completion = solution = None
+    if template.continues_code(problem) and not restates(one.text, problem):
+        completion = extract_completion(one.text, problem) if cut else one.text
+    else:
+        solution = extract_program(one.text, problem, cut)
+    raw = "" if one.text in (completion, solution) else one.text
+    return Sample(one.task_id, completion, solution, one.index, one.finish, one.num_tokens, raw)
 
 
 def score_samples(
@@ -144,6 +150,11 @@ def score_samples(
         results = run_programs(jobs, sandbox, on_result)
         scores, ks_notices = _with_execution(scores, jobs, results, sandbox.tier, ks)
         notices += ks_notices
+    elif benchmark.kind == "loads":
+        if sandbox is None:
+            raise ValueError(f"benchmark {benchmark.name!r} runs definitions: a sandbox is needed")
+        loaded, results = score_loads(jobs, sandbox, on_result)
+        scores = replace(scores, loads=to_json(loaded), verdicts=count_verdicts(results), sandbox_tier=sandbox.tier)
     text = None
     if wanted and all(problem.reference for problem in problems.values()):
         text = _score_text(samples, jobs, wanted)
@@ -159,7 +170,7 @@ def _text_metrics(benchmark: Benchmark, metrics: Sequence[str] | None) -> list[s
     for name in metrics:
         if name not in METRICS and name != PASS_AT_K:
             raise UserError(f"unknown metric {name!r}; {nearest(name, [*METRICS, PASS_AT_K])}")
-    if PASS_AT_K in metrics and benchmark.kind == "text":
+    if PASS_AT_K in metrics and benchmark.kind != "execution":
         raise UserError(f"benchmark {benchmark.name!r} has no tests, so no pass_at_k; valid: {', '.join(METRICS)}")
     return [name for name in metrics if name != PASS_AT_K]
 
@@ -221,9 +232,10 @@ def _score_text(samples: Sequence[Sample], jobs: Sequence[Job], metrics: Sequenc
 
 
 def _pair(sample: Sample, problem: Problem) -> tuple[str, list[str]]:
-    """What is compared with what: whole programs, or completion and reference without the prompt, which would flatter both."""
+    """What is compared with what: programs, or completion and reference, in any case without the prompt, which would flatter both."""
     if sample.solution is not None:
-        return sample.solution, [problem.reference_program]
+        given = preamble(problem)
+        return sample.solution.removeprefix(given), [problem.reference_program.removeprefix(given)]
     if problem.prompt:  # continuations are indented as in the prompt's function: taken to the margin they can be parsed
         return textwrap.dedent(sample.completion or ""), [textwrap.dedent(problem.reference)]
     return sample.completion or "", [problem.reference]

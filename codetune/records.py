@@ -81,7 +81,7 @@ class Problem:
 
     `prompt` is code that a completion continues (HumanEval); `instruction` is the wish in words; `input` the extra
     text of an Alpaca row. `reference` is the answer as training text: a whole program, or the continuation of `prompt`
-    where there is one. `setup` runs before the tests, after the program.
+    where there is one. `suffix` is code that follows the completion (ODEX). `setup` runs before the tests, after the program.
     """
 
     task_id: str
@@ -89,6 +89,7 @@ class Problem:
     input: str = ""
     prompt: str = ""
     reference: str = ""
+    suffix: str = ""
     entry_point: str = ""
     tests: tuple[Test, ...] = ()
     setup: str = ""
@@ -99,7 +100,7 @@ class Problem:
     @property
     def reference_program(self) -> str:
         """The whole program that the reference stands for."""
-        return self.prompt + self.reference
+        return self.prompt + self.reference + self.suffix
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from codetune.cli.output import progress_bar
 from codetune.config import DecodingConfig, validate
 from codetune.data import benchmarks
 from codetune.data.benchmarks import Benchmark
-from codetune.data.sources import load_source
+from codetune.data.sources import austin_examples, load_source
 from codetune.errors import UserError
 from codetune.evaluate import Answers, answer
 from codetune.generate.engine import OwnEngine
@@ -23,7 +23,7 @@ from codetune.generate.kept import KeptEngine
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, model_hash
 from codetune.models.open import Precision, open_model, trained_prompt_style
-from codetune.prompts.template import Template
+from codetune.prompts.template import AUSTIN_3SHOT, STYLES, Template
 from codetune.records import Json, Problem
 
 ModelFlag = Annotated[str, typer.Option("--model", help="codetune-base (ships with codetune), a folder, or a hub id.")]
@@ -33,7 +33,7 @@ AdapterFlag = Annotated[
 PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="Of the weights. In bf16 a token may hang on the batch size.")]
 StyleFlag = Annotated[
     str | None,
-    typer.Option("--prompt-style", help="instruction, alpaca, docstring, chat or completion. Default: the one of the training, if known."),
+    typer.Option("--prompt-style", help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known."),
 ]
 DataFlag = Annotated[Path | None, typer.Option("--data", help="A local copy of the named benchmark's file.")]
 LimitFlag = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many problems.")]
@@ -100,8 +100,12 @@ def choose_template(
     return template
 
 
-def worked_examples(benchmark: str, count: int, data: Path | None) -> list[Problem]:
-    """The first `count` training problems of the benchmark's own kind. Raises UserError where it has none."""
+def worked_examples(benchmark: str, count: int, data: Path | None, style: str | None = None) -> list[Problem]:
+    """The first `count` training problems of the benchmark's own kind, or the style's own. Raises UserError where there are none."""
+    if style == AUSTIN_3SHOT:
+        if count not in (0, 3):
+            raise UserError(f"--few-shot {count}: prompt style {style!r} has 3 examples of its own; leave --few-shot out")
+        return list(austin_examples(data if benchmark in ("mbpp", "mbpp-all") else None))
     if count == 0:
         return []
     if benchmark not in _EXAMPLES:

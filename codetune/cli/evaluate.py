@@ -26,7 +26,7 @@ from codetune.cli.answering import (
     worked_examples,
     write_answers,
 )
-from codetune.cli.output import progress_bar, to_stderr, to_stdout
+from codetune.cli.output import load_rows, progress_bar, to_stderr, to_stdout
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
 from codetune.evaluate import Answers, score_samples
@@ -64,11 +64,11 @@ def evaluate(
     _require_own(engine, base_url)
     decoding = decoding_of(n, temperature, top_p, max_new_tokens, batch_size, seed)
     names = list(dict.fromkeys([*benchmark, *(more or [])]))
-    asked = [(each, worked_examples(name, few_shot, data)) for name, each in _benchmarks(names, data, limit).items()]
+    asked = [(each, worked_examples(name, few_shot, data, prompt_style)) for name, each in _benchmarks(names, data, limit).items()]
     say = to_stderr()
     results: dict[str, Json] = {}
     with ExitStack() as stack:
-        executes = any(each.kind == "execution" for each, _ in asked)
+        executes = any(each.executes for each, _ in asked)
         sandbox = stack.enter_context(Sandbox()) if executes else None  # before hours of answering, not after
         answerer = open_answerer(model, adapter, precision)
         whole = {"model": model, "adapter": str(adapter) if adapter else None, "model_hash": answerer.loaded.model_hash}
@@ -114,7 +114,7 @@ def _score(benchmark: Benchmark, answers: Answers, sandbox: Sandbox | None, out:
     if out is not None:
         write_rows(out / f"samples-{benchmark.name}.jsonl", answers.rows())
     with progress_bar(say) as progress:
-        bar = progress.add_task(f"running {benchmark.name}", total=len(answers.samples), visible=benchmark.kind == "execution")
+        bar = progress.add_task(f"running {benchmark.name}", total=len(answers.samples), visible=benchmark.executes)
         scores = score_samples(benchmark, answers.samples, sandbox, on_result=lambda count: progress.advance(bar, count))
     for notice in scores.notices:
         say.print(f"note: {notice}")
@@ -132,6 +132,8 @@ def _show(results: dict[str, Json]) -> None:
         for k, share in found["pass_at_k"].items():
             low, high = found["pass_at_k_ci95"][k]
             table.add_row(f"pass@{k}", f"[bold]{100 * share:.1f}%[/bold]", f"[dim]95% interval {100 * low:.1f} to {100 * high:.1f}[/dim]")
+        for cells in load_rows(found["loads"]):
+            table.add_row(*cells)
         for metric, value in found["metrics"].items():
             table.add_row(metric, f"{100 * value:.1f}", "")
         if found["verdicts"]:

@@ -43,7 +43,7 @@ def generate(
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give the path of a JSONL file, as in --out {out / 'samples.jsonl'}")
     problems = load_benchmark(benchmark, data, limit)
-    examples = worked_examples(benchmark, few_shot, data)
+    examples = worked_examples(benchmark, few_shot, data, prompt_style)
     say = to_stderr()
     answerer = open_answerer(model, adapter, precision)
     template = choose_template(answerer, problems.problems, prompt_style, examples, say)

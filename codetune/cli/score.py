@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.cli.output import progress_bar
+from codetune.cli.output import load_rows, progress_bar
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples
 from codetune.errors import UserError
@@ -45,7 +45,7 @@ def score(
         out.parent.mkdir(parents=True, exist_ok=True)
     narration = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
-        sandbox = stack.enter_context(Sandbox()) if problems.kind == "execution" else None
+        sandbox = stack.enter_context(Sandbox()) if problems.executes else None
         progress = stack.enter_context(progress_bar(narration))
         bar = progress.add_task("programs run", total=len(answers), visible=sandbox is not None)
         scores = score_samples(
@@ -86,6 +86,8 @@ def _show(scores: Scores) -> None:
     for k, share in scores.pass_at_k.items():
         low, high = scores.pass_at_k_ci95[k]
         table.add_row(f"pass@{k}", f"[bold]{100 * share:.1f}%[/bold]", f"[dim]95% interval {100 * low:.1f} to {100 * high:.1f}[/dim]")
+    for cells in load_rows(scores.loads):
+        table.add_row(*cells)
     for name, value in scores.metrics.items():
         table.add_row(name, f"{100 * value:.1f}", "")
     console.print(table)

@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from codetune.data import basics, conala, humaneval, mbpp, own
+from codetune.data import basics, codexglue, conala, evalplus, humaneval, leetcode, mbpp, odex, own
 from codetune.data.files import find_data, require_file, sha256_of
 from codetune.errors import UserError, nearest
 from codetune.records import Problem, to_json
 
-Kind = Literal["execution", "text"]
+Kind = Literal["execution", "loads", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """Problems to be answered, with where they came from.
 
-    `kind` says what counts: `execution` benchmarks have tests and give pass@k, `text` benchmarks only references.
+    `kind` says what counts: `execution` benchmarks have tests and give pass@k, `text` benchmarks only references; of `loads`
+    benchmarks it is also known whether an answer's definitions execute, and what their doctests say.
     `file` is the file's name, or "package" for problems that ship with codetune; `sha256` is over the file's bytes, or over
     the problems as JSON. `prefix` is what a bare number in a sample's `task_id` stands for: 11 is "MBPP/11".
     """
@@ -33,6 +34,11 @@ class Benchmark:
     file: str
     sha256: str
     prefix: str = ""
+
+    @property
+    def executes(self) -> bool:
+        """Whether answers are run, which takes a sandbox."""
+        return self.kind != "text"
 
     def task_id(self, given: str | int) -> str:
         """The `task_id` that a sample means, in the benchmark's own form.
@@ -62,6 +68,12 @@ _FILES = {
     "mbpp-all": _File(mbpp.FILE, mbpp.load, "execution", mbpp.PREFIX),
     "mbpp-sanitized": _File(mbpp.SANITIZED_FILE, mbpp.load, "execution", mbpp.PREFIX),
     "conala": _File(conala.FILE, conala.load, "text", conala.PREFIX),
+    "humanevalplus": _File(evalplus.HUMANEVAL_FILE, evalplus.load_humaneval, "execution", evalplus.HUMANEVAL_PREFIX),
+    "mbppplus": _File(evalplus.MBPP_FILE, evalplus.load_mbpp, "execution", evalplus.MBPP_PREFIX),
+    "odex": _File(odex.FILE, odex.load, "execution", odex.PREFIX),
+    "leetcode": _File(leetcode.FILE, leetcode.load, "execution", ""),
+    "leetcode-train": _File(leetcode.TRAIN_FILE, leetcode.load, "execution", ""),
+    "codexglue-python": _File(codexglue.FILE, codexglue.load, "loads", codexglue.PREFIX),
 }
 _PACKAGED = {
     "basics": ("known", "unseen"),
@@ -69,7 +81,6 @@ _PACKAGED = {
     "basics-unseen": ("unseen",),
     "basics-validation": ("validation",),
 }
-_NOT_THERE_YET = ("humanevalplus", "mbppplus", "odex", "leetcode", "codexglue-python")
 
 
 def names() -> list[str]:
@@ -91,8 +102,6 @@ def load(name_or_path: str, data: Path | None = None) -> Benchmark:
     if name_or_path in _PACKAGED:
         problems = tuple(problem for split in _PACKAGED[name_or_path] for problem in basics.load(split))
         return Benchmark(name_or_path, "execution", problems, "package", _sha256_of_problems(problems))
-    if name_or_path in _NOT_THERE_YET:
-        raise UserError(f"benchmark {name_or_path!r} is not there yet; valid: {', '.join(names())}")
     if "/" in name_or_path or Path(name_or_path).suffix or Path(name_or_path).exists():
         return _own(Path(name_or_path))
     raise UserError(f"unknown benchmark {name_or_path!r}; {nearest(name_or_path, names())}, or a JSONL file of your own problems")

@@ -15,6 +15,9 @@ SANITIZED_FILE = "mbpp/sanitized-mbpp.json"
 PREFIX = "MBPP/"
 SPLITS = {"examples": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
 
+# The worked examples of the published prompts (austin-3shot).
+AUSTIN_EXAMPLES = tuple(f"{PREFIX}{number}" for number in (2, 3, 4))
+
 # The reference of task 123 sums divisors for seconds: it runs past 5 s on two slow cores.
 TIMEOUTS_S = {123: 10.0}
 

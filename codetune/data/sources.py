@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from codetune.data import basics, conala, mbpp, own
+from codetune.data import basics, conala, leetcode, mbpp, own
 from codetune.data.files import Row, find_data, read_rows, require_file
 from codetune.errors import UserError, nearest
 from codetune.records import Problem
 
-_SPLITS = {"basics": ("train", "validation"), "conala": ("train",), "mbpp": ("train", "validation", "examples")}
+_SPLITS = {"basics": ("train", "validation"), "conala": ("train",), "leetcode": ("train",), "mbpp": ("train", "validation", "examples")}
 
 
 def load_source(name_or_path: str, split: str = "train", data: Path | None = None) -> tuple[Problem, ...]:
@@ -31,9 +31,16 @@ def load_source(name_or_path: str, split: str = "train", data: Path | None = Non
     raise UserError(f"unknown training data {name_or_path!r}; {nearest(name_or_path, _SPLITS)}, or a JSON or JSONL file")
 
 
+def austin_examples(data: Path | None = None) -> tuple[Problem, ...]:
+    """Tasks 2, 3 and 4 of MBPP, the worked examples of its published prompts; `data` is MBPP's file."""
+    return tuple(problem for problem in load_source("mbpp", "examples", data) if problem.task_id in mbpp.AUSTIN_EXAMPLES)
+
+
 def _load_named(name: str, split: str, data: Path | None) -> tuple[Problem, ...]:
     if name == "conala":
         return conala.load_train(find_data(conala.TRAIN_FILE, data))
+    if name == "leetcode":
+        return leetcode.load(find_data(leetcode.TRAIN_FILE, data))
     if name == "mbpp":
         return mbpp.load_split(find_data(mbpp.FILE, data), split)
     if data is not None:

@@ -8,6 +8,9 @@ generated continues exactly what was trained. Styles:
     docstring     Prompt: ... Code: ... (the CodeXGLUE study's)
     chat          the tokenizer's own chat template
     completion    the code before, nothing else (HumanEval); an instruction becomes a docstring above the code
+    austin-3shot  MBPP as it was published (Austin et al. 2021), after its tasks 2, 3 and 4 with their answers
+    austin-0shot  the same without examples
+    incoder       MBPP as a docstring of wish and first test (Fried et al. 2022; EvalPlus shows MBPP+ so, too)
 """
 
 from __future__ import annotations
@@ -20,11 +23,16 @@ import jinja2
 import jinja2.sandbox
 
 from codetune.errors import UserError, nearest
+from codetune.prompts.extract import defines
 from codetune.records import Problem
 
-STYLES = ("instruction", "alpaca", "docstring", "chat", "completion")
+AUSTIN_3SHOT = "austin-3shot"
+STYLES = ("instruction", "alpaca", "docstring", "chat", "completion", AUSTIN_3SHOT, "austin-0shot", "incoder")
 _ALPACA = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request.\n\n"
+_AUSTIN_EXAMPLES = 3
 _CODE_STOPS = ("\nclass ", "\ndef ", "\n#", "\n@", "\nprint(", "\nif ", "\n```")
+_INCODER_STOPS = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")
+_MODULE_STOPS = ('\n"""', "\n'''")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,8 @@ class Template:
         """The training text: prompt and completion. Token ids of both are made apart, so they meet at a token's edge."""
         if self.style == "chat":
             return self._chat(problem)
-        shots = "".join(self._one(example).text + "\n\n" for example in self.examples)
+        end = "\n[DONE]\n\n" if self.style == AUSTIN_3SHOT else "\n\n"
+        shots = "".join(self._one(example).text + end for example in self.examples)
         one = self._one(problem)
         return Rendered(shots + one.prompt, one.completion)
 
@@ -71,15 +80,24 @@ class Template:
         if self.style == "chat":
             return ()
         if self.continues_code(problem):
-            return _CODE_STOPS
-        return {"docstring": ("\nPrompt:",), "completion": ('\n"""', "\n'''")}.get(self.style, ("\n### ",))
+            opens = not problem.entry_point or defines(problem.prompt, problem.entry_point)
+            return _CODE_STOPS if opens else _MODULE_STOPS
+        if self.style.startswith("austin"):
+            return ("[DONE]",)
+        return {"docstring": ("\nPrompt:",), "completion": _MODULE_STOPS, "incoder": _INCODER_STOPS}.get(self.style, ("\n### ",))
 
     def _one(self, problem: Problem) -> Rendered:
         if self.style == "completion":
-            if problem.prompt:
-                return Rendered(problem.prompt, problem.reference)
-            return Rendered(f'"""{_wish(problem)}"""\n', problem.reference)
+            wish = f'"""{_wish(problem)}"""\n' if problem.instruction or not problem.prompt else ""
+            return Rendered(wish + problem.prompt, problem.reference)
         answer = problem.reference_program
+        if self.style.startswith("austin"):
+            tests = f" Your code should pass these tests:\n\n{problem.input}" if problem.input else ""
+            asked = problem.instruction or _wish(problem)
+            return Rendered(f"You are an expert Python programmer, and here is your task: {asked}{tests}\n[BEGIN]\n", answer)
+        if self.style == "incoder":
+            lines = [problem.instruction or _wish(problem), *problem.input.splitlines()[:1]]
+            return Rendered("\n".join(['"""', *lines, '"""', ""]), answer)
         if self.style == "docstring":
             return Rendered(f"Prompt: {_wish(problem)}\nCode:\n", answer)
         if self.style == "alpaca" and problem.input:
@@ -105,9 +123,11 @@ class Template:
 def make_template(
     style: str, chat_template: str | None = None, examples: Sequence[Problem] = (), bos_token: str = "", eos_token: str = ""
 ) -> Template:
-    """The template of a style. Raises UserError for an unknown style, or `chat` where the tokenizer has no chat template."""
+    """The template of a style. Raises UserError for an unknown style, one without its worked examples, or `chat` without its template."""
     if style not in STYLES:
         raise UserError(f"no prompt style {style!r}: {nearest(style, STYLES)}")
+    if style == AUSTIN_3SHOT and len(examples) != _AUSTIN_EXAMPLES:
+        raise UserError(f"prompt style {style!r} has {_AUSTIN_EXAMPLES} worked examples, here are {len(examples)}: use 'austin-0shot'")
     if style == "chat" and not chat_template:
         raise UserError("prompt style 'chat': this model's tokenizer has no chat template; use 'instruction' or 'alpaca'")
     return Template(style, chat_template, tuple(examples), bos_token, eos_token)

@@ -19,6 +19,8 @@ class Checker(Protocol):
 
     def check(self, jobs: Iterable[Job]) -> Iterator[ProgramResult]: ...
 
+    def loads(self, programs: Iterable[str]) -> Iterator[ProgramResult]: ...
+
 
 def run_programs(jobs: Sequence[Job], sandbox: Checker, on_result: Callable[[int], None] | None = None) -> list[ProgramResult]:
     """The result of each job, in order. A program that answers the same problem twice runs once.
