@@ -18,7 +18,7 @@ from codetune.study.report import Report
 
 
 def score(samples: Path | str | Iterable[Sample], benchmark: str, *, data: Path | None = None, ks: Sequence[int] | None = None) -> Scores:
-    """Scores of samples (records, or a JSONL file) on a benchmark: a name, or a JSONL file of your own problems.
+    """Scores of samples (records, or a JSONL file) on a benchmark: a name, or a JSONL file or folder of your own problems.
 
     Raises UserError for a faulty row, a missing sample or an unknown benchmark.
     """

@@ -88,7 +88,7 @@ def _seeds(value: Any) -> Any:
 class DataConfig(Config):
     """What is tuned on, and how it is written as text."""
 
-    source: str = Field(description="basics, conala, mbpp, corpus, or a JSON/JSONL file of your own")
+    source: str = Field(description="basics, conala, leetcode, mbpp, corpus, or a JSON/JSONL file of your own")
     split: str = "train"
     path: Path | None = Field(None, description="a local copy of a named source; default: CODETUNE_DATA/<source>")
     prompt_style: Style = "instruction"

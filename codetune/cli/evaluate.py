@@ -41,7 +41,7 @@ ENGINES = ("own", "vllm", "openai")
 @app.command()
 def evaluate(
     model: flags.ModelFlag,
-    benchmark: Annotated[list[str], typer.Option(help="A benchmark's name, or a JSONL file of your own problems; may be repeated.")],
+    benchmark: Annotated[list[str], typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems; repeatable.")],
     more: Annotated[list[str] | None, typer.Argument(help="More benchmarks, as in --benchmark humaneval mbpp.", show_default=False)] = None,
     adapter: flags.AdapterFlag = None,
     out: Annotated[Path | None, typer.Option(help="A folder for samples, scores and result.json; a stopped run then goes on.")] = None,

@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def generate(
     model: flags.ModelFlag,
-    benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file of your own problems.")],
+    benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems.")],
     out: Annotated[Path, typer.Option(help="The JSONL file to write. Finished batches are kept in OUT.partial until it is whole.")],
     adapter: flags.AdapterFlag = None,
     n: flags.SamplesFlag = 1,

@@ -30,7 +30,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def score(
     samples: Annotated[Path, typer.Argument(help="JSONL with 'task_id' and 'completion' or 'solution' per line.")],
-    benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file of your own problems.")],
+    benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems.")],
     data: Annotated[Path | None, typer.Option(help="A local copy of the named benchmark's file.")] = None,
     metrics: Annotated[str, typer.Option(help="Text metrics to compute, as in 'bleu,rouge_l'; 'pass_at_k' for none. Default: all.")] = "",
     k: Annotated[str, typer.Option(help="For pass@k, as in '1,10'. Default: 1, 10 and 100 as far as there are samples.")] = "",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from codetune.data import basics, codexglue, conala, evalplus, humaneval, leetcode, mbpp, odex, own
+from codetune.data import basics, codexglue, conala, evalplus, folders, humaneval, leetcode, mbpp, odex, own
 from codetune.data.files import find_data, require_file, sha256_of
 from codetune.errors import UserError, nearest
 from codetune.records import Problem, to_json
@@ -89,7 +89,7 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str, data: Path | None = None) -> Benchmark:
-    """A benchmark by name, read from `data`, the CODETUNE_DATA folder or the package; or a JSONL file of own problems.
+    """A benchmark by name, read from `data`, the CODETUNE_DATA folder or the package; or a JSONL file or folder of own problems.
 
     Raises UserError for an unknown name, a missing file and a faulty row.
     """
@@ -104,10 +104,13 @@ def load(name_or_path: str, data: Path | None = None) -> Benchmark:
         return Benchmark(name_or_path, "execution", problems, "package", _sha256_of_problems(problems))
     if "/" in name_or_path or Path(name_or_path).suffix or Path(name_or_path).exists():
         return _own(Path(name_or_path))
-    raise UserError(f"unknown benchmark {name_or_path!r}; {nearest(name_or_path, names())}, or a JSONL file of your own problems")
+    raise UserError(f"unknown benchmark {name_or_path!r}; {nearest(name_or_path, names())}, or a file or folder of your own problems")
 
 
 def _own(path: Path) -> Benchmark:
+    if path.is_dir():
+        problems = folders.load(path)
+        return Benchmark(path.resolve().name, "execution", problems, path.resolve().name, _sha256_of_problems(problems))
     problems = own.load(require_file(path))
     untested = [problem.task_id for problem in problems if not problem.tests]
     if 0 < len(untested) < len(problems):
