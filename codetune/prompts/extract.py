@@ -130,12 +130,17 @@ def _blocks(text: str) -> Iterator[str]:
     while at < len(fences):
         opening = fences[at]
         ends = [number for number in range(at + 1, len(fences)) if _closes(fences[number], opening)]
-        codes = [text[opening.end() : fences[end].start()] for end in ends] or [text[opening.end() :]]
+        codes = [_at_margin(text[opening.end() : fences[end].start()]) for end in ends] or [_at_margin(text[opening.end() :])]
         python = opening["language"].lower() in _PYTHON
-        whole = next((n for n, code in enumerate(codes) if python and parse(textwrap.dedent(code)) is not None), 0)
+        whole = next((n for n, code in enumerate(codes) if python and parse(code) is not None), 0)
         if python:
-            yield textwrap.dedent(codes[whole])
+            yield codes[whole]
         at = ends[whole] + 1 if ends else len(fences)
+
+
+def _at_margin(code: str) -> str:
+    """Code of a fence in a list, moved to the margin. Other code is left as it is: `dedent` would change blank lines in its strings."""
+    return textwrap.dedent(code) if code.lstrip("\n").startswith((" ", "\t")) else code
 
 
 def _closes(fence: re.Match[str], opening: re.Match[str]) -> bool:
