@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from codetune.data import basics, conala, humaneval
+from codetune.data import basics, conala, humaneval, leetcode, mbpp
+from codetune.data.sources import austin_examples
 from codetune.errors import UserError
-from codetune.prompts.template import STYLES, Rendered, Template, make_template
+from codetune.prompts.template import AUSTIN_3SHOT, STYLES, Rendered, Template, make_template
 from codetune.records import Problem
 
 ADD = Problem("add", instruction="Add two numbers.", reference="def add(a, b):\n    return a + b\n")
 ALPACA = Problem("sort", instruction="Sort this.", input="3 1 2", reference="sorted([3, 1, 2])")
 CODE = Problem("code", prompt='def one():\n    """Return 1."""\n', reference="    return 1\n")
+WISH_AND_CODE = Problem("both", instruction="Return 1.", prompt="import os\n", entry_point="one", reference="def one():\n    return 1\n")
+MBPP = Problem("m", instruction="Add two numbers.", input="assert add(1, 2) == 3\nassert add(0, 0) == 0", reference=ADD.reference)
+AUSTIN = "You are an expert Python programmer, and here is your task: "
 HEAD = "Below is an instruction that describes a task"
 TAIL = "Write a response that appropriately completes the request.\n\n"
 
@@ -64,20 +68,50 @@ def chat(data: Path, name: str, examples: tuple[Problem, ...] = ()) -> Template:
         ("docstring", ADD, "Prompt: Add two numbers.\nCode:\n", ADD.reference),
         ("completion", ADD, '"""Add two numbers."""\n', ADD.reference),
         ("completion", CODE, CODE.prompt, CODE.reference),
+        ("completion", WISH_AND_CODE, '"""Return 1."""\nimport os\n', WISH_AND_CODE.reference),
+        (
+            "austin-0shot", MBPP,
+            f"{AUSTIN}Add two numbers. Your code should pass these tests:\n\nassert add(1, 2) == 3\nassert add(0, 0) == 0\n[BEGIN]\n",
+            MBPP.reference,
+        ),
+        ("austin-0shot", ADD, f"{AUSTIN}Add two numbers.\n[BEGIN]\n", ADD.reference),
+        ("incoder", MBPP, '"""\nAdd two numbers.\nassert add(1, 2) == 3\n"""\n', MBPP.reference),
+        ("incoder", ADD, '"""\nAdd two numbers.\n"""\n', ADD.reference),
     ],
 )  # fmt: skip
 def test_the_exact_text(style: str, problem: Problem, prompt: str, completion: str) -> None:
     assert make_template(style).render(problem) == Rendered(prompt, completion)
 
 
+def test_the_published_three_shots_of_mbpp(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks 2, 3 and 4 with all their asserts, each answer ended by [DONE], as in Austin et al. 2021."""
+    monkeypatch.setenv("CODETUNE_DATA", str(data_folder))
+    shots = austin_examples()
+    assert [shot.task_id for shot in shots] == ["MBPP/2", "MBPP/3", "MBPP/4"]
+    prompt = make_template(AUSTIN_3SHOT, examples=shots).prompt(MBPP)
+    assert prompt.startswith(f"{AUSTIN}Write a function to find the similar elements from the given two tuple lists. Your code should pass")
+    assert (prompt.count("[BEGIN]\n"), prompt.count("\n[DONE]\n\n"), prompt.count("\nassert ")) == (4, 3, 11)
+    assert prompt.endswith("\n[DONE]\n\n" + make_template("austin-0shot").prompt(MBPP))
+
+
+def test_styles_go_with_their_examples() -> None:
+    with pytest.raises(UserError, match="'austin-3shot' has 3 worked examples, here are 0: use 'austin-0shot'"):
+        make_template(AUSTIN_3SHOT)
+
+
+def template_of(style: str) -> Template:
+    return make_template(style, examples=[MBPP] * 3 if style == AUSTIN_3SHOT else ())
+
+
 def all_kinds(data: Path) -> list[Problem]:
     plain = [*basics.load("train")[:50], *conala.load_train(data / conala.TRAIN_FILE)[:50], *humaneval.load(data / humaneval.FILE)]
-    return [*plain, ADD, ALPACA, CODE]
+    tested = [*mbpp.load(data / mbpp.FILE)[:50], *leetcode.load(data / leetcode.FILE)[:50]]
+    return [*plain, *tested, ADD, ALPACA, CODE, WISH_AND_CODE, MBPP]
 
 
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "chat"])
 def test_the_prompt_is_a_prefix_of_the_training_text(style: str, data_folder: Path) -> None:
-    template = make_template(style)
+    template = template_of(style)
     for problem in all_kinds(data_folder):
         rendered = template.render(problem)
         assert rendered.text.startswith(template.prompt(problem))
@@ -143,6 +177,9 @@ def test_examples_come_before_the_prompt() -> None:
         ("docstring", ADD, ("\nPrompt:",)),
         ("completion", ADD, ('\n"""', "\n'''")),
         ("completion", CODE, ("\nclass ", "\ndef ", "\n#", "\n@", "\nprint(", "\nif ", "\n```")),
+        ("completion", WISH_AND_CODE, ('\n"""', "\n'''")),
+        ("austin-0shot", MBPP, ("[DONE]",)),
+        ("incoder", MBPP, ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")),
         ("chat", ADD, ()),
     ],
 )
@@ -152,10 +189,10 @@ def test_stop_sequences(style: str, problem: Problem, stops: tuple[str, ...]) ->
 
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "chat"])
 def test_no_stop_sequence_cuts_a_reference(style: str, data_folder: Path) -> None:
-    """But for HumanEval's own published stops, which cut the canonical solutions that define a second function."""
-    template = make_template(style)
+    """But for the published stops of HumanEval and InCoder, which cut the references that go on after their first function."""
+    template = template_of(style)
     for problem in all_kinds(data_folder):
-        if not template.continues_code(problem):
+        if style != "incoder" and (problem.instruction or not template.continues_code(problem)):
             assert not any(stop in template.render(problem).completion for stop in template.stop_sequences(problem))
 
 
