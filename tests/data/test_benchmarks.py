@@ -88,8 +88,6 @@ def test_task_ids_are_accepted_in_every_form(prefix: str, given: str | int, mean
 def test_wrong_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"unknown benchmark 'humanevall'; did you mean 'humaneval'\? valid: basics, "):
         benchmarks.load("humanevall")
-    with pytest.raises(UserError, match="'odex' is not there yet"):
-        benchmarks.load("odex")
     with pytest.raises(UserError, match=r"mine\.jsonl not found"):
         benchmarks.load("mine.jsonl")
     with pytest.raises(UserError, match="--data"):
@@ -106,6 +104,7 @@ def test_basics_ship_with_the_package() -> None:
 
 def test_training_sources_have_references(real_data: Path) -> None:
     assert len(sources.load_source("conala")) == 2379
+    assert len(sources.load_source("leetcode")) == 1570
     assert [len(sources.load_source("mbpp", split)) for split in ("train", "validation", "examples")] == [374, 90, 10]
     alpaca = sources.load_source(str(real_data / "codealpaca" / "code_alpaca_2k.json"))
     assert (len(alpaca), alpaca[0].task_id, alpaca[0].input[:8]) == (2015, "code_alpaca_2k/0", "dataList")
