@@ -75,10 +75,10 @@ def test_published_sizes(real_data: Path, name: str, count: int) -> None:
 
 
 def test_plus_inputs_are_all_there(real_data: Path) -> None:
-    """124,253 and 41,015 inputs are in EvalPlus's files v0.1.10 and v0.2.0."""
+    """124,253 and 41,015 inputs are in EvalPlus's files v0.1.10 and v0.2.0, 5 of them with answers too large to compare."""
     problems = {problem.task_id: problem for name in ("humanevalplus", "mbppplus") for problem in benchmarks.load(name).problems}
     counts = [sum(len(p.tests) for p in problems.values() if p.source == source) for source in ("humanevalplus", "mbppplus")]
-    assert counts == [124253, 41015]
+    assert counts == [124253, 41010]
     special = {task_id for task_id, problem in problems.items() if problem.setup}
     assert special == {f"Mbpp/{n}" for n in (2, 7, 111, 140, 232, 558, 579, 581, 737, 769, 787, 794)} | {"HumanEval/32"}
     atols = {task_id: next(iter(p.tests)).atol for task_id, p in problems.items() if isinstance(p.tests[0], AgreementTest)}
