@@ -20,7 +20,7 @@ from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
 from codetune.generate.request import Engine, Generated, Request
-from codetune.prompts.extract import extract_completion, extract_program, preamble, program_of, restates
+from codetune.prompts.extract import extract_completion, extract_program, preamble, program_of
 from codetune.prompts.template import Template
 from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, Verdict, to_json
 from codetune.score.execution import Checker, Job, count_exceptions, count_integrity, count_verdicts, passes_by_problem, run_programs
@@ -114,7 +114,7 @@ def request(template: Template, problem: Problem, n: int = 1) -> Request:
 def _sample(template: Template, problem: Problem, one: Generated, cut: bool) -> Sample:
     """A completion of the problem's code, or a whole program; `raw` is the text that it was found in, if that is not all."""
     completion = solution = None
-    if template.continues_code(problem) and not restates(one.text, problem):
+    if template.continues_code(problem):
         completion = extract_completion(one.text, problem) if cut else one.text
     else:
         solution = extract_program(one.text, problem, cut)

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark, Kind
 from codetune.errors import UserError
-from codetune.evaluate import score_samples
+from codetune.evaluate import answer, score_samples
+from codetune.generate import FakeEngine
+from codetune.prompts.template import make_template
 from codetune.records import AssertTest, CallTest, Problem, ProgramResult, Sample, Verdict
 from codetune.sandbox import Sandbox
 from codetune.score.execution import Job, run_programs
@@ -127,3 +130,39 @@ def test_the_summary_is_the_json_contract(sandbox: Sandbox) -> None:
     assert set(summary["metrics"]) >= {
         "bleu", "codebleu", "codebleu_lexed", "rouge_l", "chrf", "exact_match", "edit_similarity", "syntax_valid"
     }  # fmt: skip
+
+
+RUN_ON = "    return a + b\n\nIt adds."
+CHAT = "Here:\n```python\ndef add(a, b):\n    return a + b\n```\nIt adds."
+
+
+@pytest.mark.parametrize(
+    ("style", "written", "sample"),
+    [
+        ("completion", "    return a + b\n", Sample("add", completion="    return a + b\n")),
+        ("completion", RUN_ON, Sample("add", completion="    return a + b\n\n", raw=RUN_ON)),
+        ("instruction", CHAT, Sample("add", solution="def add(a, b):\n    return a + b\n", raw=CHAT)),
+        ("instruction", "def add(a, b):\n    return a + b\n", Sample("add", solution="def add(a, b):\n    return a + b\n")),
+    ],
+    ids=["continued", "run on", "in words", "alone"],
+)
+def test_answers_of_every_form_become_the_program_that_was_meant(style: str, written: str, sample: Sample, sandbox: Sandbox) -> None:
+    answers = answer(FakeEngine({"add": written}), benchmark(ADD), make_template(style), DecodingConfig())
+    (made,) = answers.samples
+    assert (made.completion, made.solution, made.raw) == (sample.completion, sample.solution, sample.raw)
+    assert score_samples(benchmark(ADD), answers.samples, sandbox).pass_at_k == {"1": 1.0}
+
+
+def test_text_benchmarks_keep_what_was_written() -> None:
+    wish = Problem("t/0", instruction="print x", reference="print x")
+    text = benchmark(wish, kind="text")
+    (made,) = answer(FakeEngine({"t/0": "import os\nprint x"}), text, make_template("instruction"), DecodingConfig()).samples
+    assert (made.solution, made.raw) == ("import os\nprint x", "")
+
+
+def test_helpers_of_the_prompt_flatter_no_text_metric(sandbox: Sandbox) -> None:
+    helper = "def double(x):\n    return 2 * x\n\n\n"
+    problem = Problem("p", prompt=helper, reference="def four(x):\n    return double(double(x))\n", entry_point="four", tests=ADD.tests)
+    (made,) = answer(FakeEngine({"p": "four = 4"}), benchmark(problem), make_template("instruction"), DecodingConfig()).samples
+    assert made.solution == helper + "four = 4"
+    assert score_samples(benchmark(problem), [made], sandbox, metrics=["bleu"]).metrics["bleu"] == 0.0

@@ -41,11 +41,6 @@ def extract_program(text: str, problem: Problem, cut: bool = True) -> str:
     return "".join([*lines[:at], preamble(problem), *lines[at:]])
 
 
-def restates(text: str, problem: Problem) -> bool:
-    """Whether an answer that should continue the prompt fences the whole function instead, as chat models do."""
-    return bool(problem.entry_point) and any(defines(block, problem.entry_point) for block in _blocks(text))
-
-
 def extract_code(text: str, entry_point: str = "", cut: bool = True) -> str:
     """The code of an answer: of its fenced Python blocks the longest, those that define `entry_point` first.
 

@@ -140,6 +140,7 @@ def test_evaluate_two_benchmarks_with_examples(tiny_model: Path, capsys: pytest.
         (["--benchmark", "nowhere.jsonl"], "nowhere.jsonl not found"),
         (["--prompt-style", "alpacca"], "did you mean 'alpaca'?"),
         (["--prompt-style", "chat"], "has no chat template"),
+        (["--prompt-style", "austin-3shot", "--few-shot", "2"], "has 3 examples of its own; leave --few-shot out"),
         (["--top-p", "2"], "less than or equal to 1, given 2.0"),
         (["-n", "5"], "at temperature 0 would write the same answer 5 times"),
         (["--few-shot", "3", "--benchmark", "humaneval", "--data", "x"], "x not found"),
@@ -180,3 +181,18 @@ def test_a_malformed_problem_is_named_by_its_line(tiny_model: Path, problems_fil
     assert run(["generate", "--model", str(tiny_model), "--benchmark", str(problems_file), "--out", str(out)]) == 2
     assert "own.jsonl, line 3: not JSON" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_published_examples_of_mbpp_come_with_their_style(
+    tiny_model: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CODETUNE_DATA", str(data_folder))
+    arguments = ["--model", str(tiny_model), "--benchmark", "mbpp", "--limit", "1", "--prompt-style", "austin-3shot", "--out", "x"]
+    assert run(["generate", *arguments]) == 2  # three examples are more than this model has positions for
+    assert "fill the 256 positions" in capsys.readouterr().err
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(json.dumps({"task_id": "a", "instruction": "Say hi.", "tests": ["assert f() == 'hi'"]}))
+    arguments = ["--model", str(tiny_model), "--benchmark", str(mine), "--prompt-style", "austin-0shot", "--max-new-tokens", "2", "--json"]
+    assert run(["evaluate", *arguments]) == 0
+    generation = json.loads(capsys.readouterr().out)["generation"]
+    assert (generation["prompt_style"], generation["few_shot"], generation["stop_sequences"]) == ("austin-0shot", 0, ["[DONE]"])

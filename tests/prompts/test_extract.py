@@ -19,7 +19,6 @@ from codetune.prompts.extract import (
     parseable_prefix,
     preamble,
     program_of,
-    restates,
 )
 from codetune.records import Problem, Sample
 
@@ -170,14 +169,6 @@ def test_a_whole_answer_gets_the_imports_and_helpers_of_the_prompt() -> None:
     assert preamble(Problem("p", instruction="Write f.", entry_point="f")) == ""
 
 
-def test_an_answer_that_states_the_function_again_is_seen() -> None:
-    problem = Problem("p", prompt="def f(x):\n", entry_point="f")
-    assert restates("```python\ndef f(x):\n    return x\n```", problem)
-    assert restates("```python\ndef f(x):\n    return x", problem)  # its end was a stop sequence
-    assert not restates("    return x\n", problem)
-    assert not restates("    return x\n```\nf(1)\n```", problem)
-
-
 def test_what_is_not_to_be_cut_is_only_taken_out_of_its_fence() -> None:
     assert extract_code("print x\nprint y", cut=False) == "print x\nprint y"
     assert extract_code("```python\nprint x\n```", cut=False) == "print x\n"
@@ -207,4 +198,3 @@ def test_any_answer_gives_a_program_or_itself(text: str) -> None:
     assert parse(prefix) is not None
     assert extract_program(text, problem).endswith(code[-20:])
     assert text.startswith(extract_completion(text, problem))
-    restates(text, problem)
