@@ -16,8 +16,8 @@ TRAIN_FILE = "leetcode/LeetCodeDataset-v0.1.0-train.jsonl.gz"
 
 # Where the reference itself runs for seconds on a slow core.
 _TIMEOUTS_S = {
-    "maximum-number-of-moves-to-kill-all-pawns": 60.0,
-    "find-the-number-of-subsequences-with-equal-gcd": 90.0,
+    "maximum-number-of-moves-to-kill-all-pawns": 120.0,
+    "find-the-number-of-subsequences-with-equal-gcd": 180.0,
     "find-the-number-of-k-even-arrays": 45.0,
     "minimum-time-to-break-locks-i": 45.0,
     "count-beautiful-numbers": 45.0,

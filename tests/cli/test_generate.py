@@ -187,8 +187,8 @@ def test_the_published_examples_of_mbpp_come_with_their_style(
     tiny_model: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CODETUNE_DATA", str(data_folder))
-    arguments = ["--model", str(tiny_model), "--benchmark", "mbpp", "--limit", "1", "--prompt-style", "austin-3shot", "--out", "x"]
-    assert run(["generate", *arguments]) == 2  # three examples are more than this model has positions for
+    arguments = ["--model", str(tiny_model), "--benchmark", "mbpp", "--limit", "1", "--prompt-style", "austin-3shot"]
+    assert run(["generate", *arguments, "--out", str(tmp_path / "s.jsonl")]) == 2  # three examples are more than this model has positions for
     assert "fill the 256 positions" in capsys.readouterr().err
     mine = tmp_path / "mine.jsonl"
     mine.write_text(json.dumps({"task_id": "a", "instruction": "Say hi.", "tests": ["assert f() == 'hi'"]}))
