@@ -188,7 +188,7 @@ def test_the_published_examples_of_mbpp_come_with_their_style(
 ) -> None:
     monkeypatch.setenv("CODETUNE_DATA", str(data_folder))
     arguments = ["--model", str(tiny_model), "--benchmark", "mbpp", "--limit", "1", "--prompt-style", "austin-3shot"]
-    assert run(["generate", *arguments, "--out", str(tmp_path / "s.jsonl")]) == 2  # three examples are more than this model has positions for
+    assert run(["generate", *arguments, "--out", str(tmp_path / "s.jsonl")]) == 2  # three examples are too long for this model
     assert "fill the 256 positions" in capsys.readouterr().err
     mine = tmp_path / "mine.jsonl"
     mine.write_text(json.dumps({"task_id": "a", "instruction": "Say hi.", "tests": ["assert f() == 'hi'"]}))
