@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from codetune.errors import UserError, nearest
 
 Style = Literal["instruction", "alpaca", "docstring", "chat", "completion", "austin-0shot", "incoder"]
+Precision = Literal["fp32", "bf16"]
 Packing = Literal["exact", "padded", "concatenated"]
 
 
@@ -112,7 +113,7 @@ class TrainConfig(Config):
     warmup_share: float = Field(0.05, ge=0, lt=1, description="share of all steps")
     final_lr_share: float = Field(0.05, ge=0, le=1, description="the last step's share of the peak (cosine and linear)")
     max_grad_norm: float = Field(1.0, gt=0)
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: products in bf16, trained weights and optimiser in fp32")
+    precision: Precision = Field("fp32", description="bf16: products in bf16, trained weights and optimiser in fp32")
     validations: int = Field(5, ge=0, description="how often the validation loss is measured; 0: never")
     keep: Literal["best", "last"] = Field("best", description="which weights are kept, by validation loss")
     patience: int = Field(0, ge=0, description="stop after so many validations without a better one; 0: never")

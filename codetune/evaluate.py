@@ -19,7 +19,7 @@ from codetune.callable import make_callable
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
-from codetune.generate.request import Engine, Generated, Request
+from codetune.generate.request import TOO_LONG, Engine, Generated, Request
 from codetune.prompts.extract import extract_completion, extract_program, preamble, program_of
 from codetune.prompts.template import Template
 from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, Verdict, to_json
@@ -33,6 +33,7 @@ make_callable(__name__)  # `codetune.evaluate(...)` is the API's call
 
 PASS_AT_K = "pass_at_k"
 DEFAULT_KS = (1, 10, 100)
+_NO_ANSWER = ProgramResult(Verdict.WRONG_ANSWER, "the prompt does not fit the model's positions")  # even where the tests ask nothing of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,10 @@ class Answers:
     generation: Json
 
     def rows(self) -> list[Json]:
-        """Rows for a SAMPLES.jsonl: fields that say nothing are left out."""
-        return [{key: value for key, value in to_json(sample).items() if value is not None and value != ""} for sample in self.samples]
+        """Rows for a SAMPLES.jsonl: fields that say nothing are left out, but an empty answer is one."""
+        said = ("completion", "solution")
+        rows: list[Json] = [to_json(sample) for sample in self.samples]
+        return [{key: value for key, value in row.items() if value is not None and (value != "" or key in said)} for row in rows]
 
 
 def answer(
@@ -91,8 +94,15 @@ def answer(
     """`decoding.n` samples of every problem, in the benchmark's order. `report(done, all)` is told as sequences end."""
     problems = {problem.task_id: problem for problem in benchmark.problems}
     requests = [request(template, problem, decoding.n) for problem in benchmark.problems]
-    started = time.perf_counter()
-    generated = engine.generate(requests, decoding, report)
+    done, started = 0, time.perf_counter()
+
+    def count(made: Sequence[Generated]) -> None:
+        nonlocal done
+        done += len(made)
+        if report:
+            report(done, decoding.n * len(requests))
+
+    generated = engine.generate(requests, decoding, count)
     seconds = time.perf_counter() - started
     tokens = sum(one.num_tokens for one in generated)
     generation: Json = {
@@ -113,6 +123,8 @@ def request(template: Template, problem: Problem, n: int = 1) -> Request:
 
 def _sample(template: Template, problem: Problem, one: Generated, cut: bool) -> Sample:
     """A completion of the problem's code, or a whole program; `raw` is the text that it was found in, if that is not all."""
+    if one.finish == TOO_LONG:
+        return Sample(one.task_id, solution="", index=one.index, finish=TOO_LONG)
     completion = solution = None
     if template.continues_code(problem):
         completion = extract_completion(one.text, problem) if cut else one.text
@@ -141,15 +153,18 @@ def score_samples(
     """
     wanted = _text_metrics(benchmark, metrics)
     problems, notices = _answered(benchmark, samples, allow_missing)
+    if too_long := {sample.task_id for sample in samples if sample.finish == TOO_LONG}:
+        notices.append(f"{len(too_long)} of {len(problems)} prompts do not fit the model's positions: not answered, counted as failed")
     jobs = [(program_of(problems[sample.task_id], sample), problems[sample.task_id]) for sample in samples]
     scores = Scores(benchmark.name, benchmark.sha256, len(problems), len(samples))
     results: Sequence[ProgramResult | None] = [None] * len(jobs)
     if benchmark.kind == "execution":
         if sandbox is None:
             raise ValueError(f"benchmark {benchmark.name!r} has tests: a sandbox is needed")
-        results = run_programs(jobs, sandbox, on_result)
-        scores, ks_notices = _with_execution(scores, jobs, results, sandbox.tier, ks)
-        notices += ks_notices
+        ran = run_programs(jobs, sandbox, on_result)
+        settled = [_NO_ANSWER if sample.finish == TOO_LONG else result for sample, result in zip(samples, ran, strict=True)]
+        scores, ks_notices = _with_execution(scores, jobs, settled, sandbox.tier, ks)
+        results, notices = settled, notices + ks_notices
     elif benchmark.kind == "loads":
         if sandbox is None:
             raise ValueError(f"benchmark {benchmark.name!r} runs definitions: a sandbox is needed")

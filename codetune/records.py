@@ -111,7 +111,7 @@ class Sample:
     completion: str | None = None
     solution: str | None = None
     index: int = 0  # which of the n samples of its problem
-    finish: str = ""  # "eos", "stop", "length" or "" when unknown
+    finish: str = ""  # "eos", "stop", "length", "too_long" (the prompt: there is no answer) or "" when unknown
     num_tokens: int = 0
     raw: str = ""  # the decoded text before code was extracted
 

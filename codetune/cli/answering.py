@@ -1,49 +1,26 @@
-"""What `generate`, `evaluate` and `chat` share: the flags that say which model answers and how, and the answering itself."""
+"""How `generate` and `evaluate` have a benchmark answered, whatever answers: the seam, the choice of a prompt style, the answering."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Protocol
 
-import typer
 from rich.console import Console
 
+from codetune.cli.flags import AnswerFlags
 from codetune.cli.output import progress_bar
-from codetune.config import DecodingConfig, validate
+from codetune.config import DecodingConfig
 from codetune.data import benchmarks
 from codetune.data.benchmarks import Benchmark
 from codetune.data.sources import austin_examples, load_source
 from codetune.errors import UserError
-from codetune.evaluate import Answers, answer
-from codetune.generate.engine import OwnEngine
+from codetune.evaluate import Answers, answer, request
 from codetune.generate.kept import KeptEngine
-from codetune.methods import Adapted
-from codetune.models.load import LoadedModel, model_hash
-from codetune.models.open import Precision, open_model, trained_prompt_style
-from codetune.prompts.template import AUSTIN_3SHOT, STYLES, Template
+from codetune.generate.request import TOO_LONG, Engine
+from codetune.prompts.template import AUSTIN_3SHOT, Template
 from codetune.records import Json, Problem
-
-ModelFlag = Annotated[str, typer.Option("--model", help="codetune-base (ships with codetune), a folder, or a hub id.")]
-AdapterFlag = Annotated[
-    Path | None, typer.Option("--adapter", help="What was tuned: a run folder (runs/x), a PEFT adapter, or a whole tuned model.")
-]
-PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="Of the weights. In bf16 a token may hang on the batch size.")]
-StyleFlag = Annotated[
-    str | None,
-    typer.Option("--prompt-style", help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known."),
-]
-DataFlag = Annotated[Path | None, typer.Option("--data", help="A local copy of the named benchmark's file.")]
-LimitFlag = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many problems.")]
-FewShotFlag = Annotated[int, typer.Option("--few-shot", min=0, help="Worked examples before each prompt.")]
-SamplesFlag = Annotated[int, typer.Option("-n", "--n", help="Samples per problem.")]
-TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; 0.2 with --top-p 0.95 is the published sampling.")]
-TopPFlag = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that together reach this share.")]
-TokensFlag = Annotated[int, typer.Option("--max-new-tokens", help="The longest answer, in tokens.")]
-BatchFlag = Annotated[int, typer.Option("--batch-size", help="Answers written at once: more is faster and takes more memory.")]
-SeedFlag = Annotated[int, typer.Option("--seed", help="Of the sampling; every sample has a random stream of its own.")]
 
 # Where a benchmark's worked examples come from: training problems, never its own.
 _EXAMPLES = {
@@ -52,30 +29,33 @@ _EXAMPLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Answerer:
-    """An open model, what it was asked to be, and the prompt style that it was trained with, if known."""
+class Answerer(Protocol):
+    """A model that is ready to answer: an open one, or one behind a server. `identity` is what a result says of it."""
 
-    loaded: LoadedModel
-    adapted: Adapted
-    trained_style: str | None
-    precision: str
-    tuned: Path | None
+    identity: Json
+
+    def usual_style(self, continues: bool) -> tuple[str, str]:
+        """The prompt style where none is asked for, and why. `continues`: all problems are code to go on with."""
+
+    def template(self, style: str, examples: Sequence[Problem]) -> Template:
+        """Raises UserError for a style that the model cannot be asked in."""
+
+    def engine(self, template: Template) -> Engine:
+        """What writes the answers to prompts of this template."""
+
+    def settings(self, template: Template) -> Json:
+        """All of the model that an answer depends on, beyond decoding and prompt."""
 
 
-def open_answerer(model: str, tuned: Path | None, precision: Precision) -> Answerer:
-    """Loads the model. Raises UserError where it cannot be had."""
-    loaded, adapted = open_model(model, tuned, precision)
-    return Answerer(loaded, adapted, trained_prompt_style(tuned or Path(model)), precision, tuned)
+def open_answerer(flags: AnswerFlags) -> Answerer:
+    """Loads the model, or looks for the server. Raises UserError where it cannot be had."""
+    if flags.engine == "openai":
+        from codetune.cli.answer_openai import ServerAnswerer
 
+        return ServerAnswerer(flags)
+    from codetune.cli.answer_own import OwnAnswerer  # torch is loaded only where a model is
 
-def decoding_of(n: int, temperature: float, top_p: float, max_new_tokens: int, batch_size: int, seed: int) -> DecodingConfig:
-    """The decoding flags, checked. Raises UserError naming every fault."""
-    given = {"n": n, "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "seed": seed}
-    decoding = validate(given, DecodingConfig, "decoding flags")
-    if n > 1 and temperature == 0:
-        raise UserError(f"--n {n} at temperature 0 would write the same answer {n} times: add --temperature 0.2 --top-p 0.95")
-    return decoding
+    return OwnAnswerer(flags)
 
 
 def load_benchmark(name: str, data: Path | None, limit: int | None) -> Benchmark:
@@ -87,15 +67,10 @@ def load_benchmark(name: str, data: Path | None, limit: int | None) -> Benchmark
 def choose_template(
     answerer: Answerer, problems: Sequence[Problem], asked: str | None, examples: Sequence[Problem], say: Console
 ) -> Template:
-    """The asked style, else the one of the training, else `completion` where all problems are code to go on with. Says which."""
+    """The asked style, else the one that is usual for the model and the problems. Says which."""
     continues = bool(problems) and all(problem.prompt and not problem.instruction for problem in problems)
-    if asked:
-        style, why = asked, "as asked"
-    elif answerer.trained_style:
-        style, why = answerer.trained_style, "as in the training"
-    else:
-        style, why = ("completion", "the problems are code to go on with") if continues else ("instruction", "the default")
-    template = answerer.loaded.template(style, examples)
+    style, why = (asked, "as asked") if asked else answerer.usual_style(continues)
+    template = answerer.template(style, examples)
     say.print(f"prompt style: {style} ({why})")
     return template
 
@@ -117,9 +92,13 @@ def worked_examples(benchmark: str, count: int, data: Path | None, style: str | 
 def write_answers(
     answerer: Answerer, benchmark: Benchmark, template: Template, decoding: DecodingConfig, partial: Path | None, say: Console
 ) -> Answers:
-    """The answers to all problems, with a bar on the terminal. Finished batches are found again in `partial`, which the caller removes."""
-    engine = OwnEngine(answerer.loaded, answerer.adapted)
-    kept = KeptEngine(engine, partial, _settings(answerer, benchmark, template, decoding)) if partial else None
+    """The answers to all problems, with a bar on the terminal. Finished ones are found again in `partial`, which the caller removes."""
+    engine, settings = answerer.engine(template), answerer.settings(template)
+    kept = KeptEngine(engine, partial, settings | _of_the_prompts(benchmark, template, decoding)) if partial else None
+    rooms = [engine.room(request(template, problem)) for problem in benchmark.problems]
+    too_long = sum(room is not None and room < 1 for room in rooms)
+    cramped = sum(room is not None and 1 <= room < decoding.max_new_tokens for room in rooms)
+    _say_what_does_not_fit(too_long, cramped, benchmark, decoding, say)
     if kept and kept.found:
         say.print(f"{len(kept.found)} answers are there already; going on from them")
     with progress_bar(say) as progress:
@@ -128,13 +107,23 @@ def write_answers(
     if kept:
         rate = answers.generation["tokens"] / kept.seconds if kept.seconds else 0.0
         answers.generation.update(seconds=kept.seconds, tokens_per_s=rate)
-    answers.generation["precision"] = answerer.precision
+    too_long = len({sample.task_id for sample in answers.samples if sample.finish == TOO_LONG})  # a server says so only now
+    answers.generation.update(settings, prompts_too_long=too_long, prompts_cramped=None if None in rooms else cramped)
     return answers
 
 
-def _settings(answerer: Answerer, benchmark: Benchmark, template: Template, decoding: DecodingConfig) -> Json:
-    """All that an answer depends on."""
+def _of_the_prompts(benchmark: Benchmark, template: Template, decoding: DecodingConfig) -> Json:
+    """All that an answer depends on but the model."""
     return {
-        "model": model_hash(answerer.adapted.root), "benchmark": benchmark.sha256, "prompt_style": template.style,
-        "few_shot": len(template.examples), "precision": answerer.precision, **decoding.model_dump(mode="json"),
+        "benchmark": benchmark.sha256, "prompt_style": template.style, "few_shot": len(template.examples),
+        **decoding.model_dump(mode="json"),
     }  # fmt: skip
+
+
+def _say_what_does_not_fit(too_long: int, cramped: int, benchmark: Benchmark, decoding: DecodingConfig, say: Console) -> None:
+    """Before hours of answering, not after."""
+    of_all = f"of {len(benchmark.problems)} prompts of {benchmark.name}"
+    if too_long:
+        say.print(f"note: {too_long} {of_all} do not fit the model's positions: they get no answer, and count as failed")
+    if cramped:
+        say.print(f"note: {cramped} {of_all} leave room for fewer than {decoding.max_new_tokens} new tokens: they get those")

@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from codetune.cli import answering as flags
-from codetune.cli.answering import Answerer, choose_template, decoding_of, open_answerer
+from codetune.cli import flags
+from codetune.cli.answer_own import OwnAnswerer
+from codetune.cli.answering import choose_template
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError
 from codetune.evaluate import answer
-from codetune.generate.engine import OwnEngine
-from codetune.generate.request import Engine
+from codetune.generate.request import TOO_LONG, Engine
 from codetune.prompts.extract import extract_code
 from codetune.prompts.template import Template
 from codetune.records import Problem, Verdict
@@ -35,7 +35,7 @@ HELP = "Ask for code in words. /run runs the last answer's code in the sandbox, 
 
 @app.command()
 def chat(
-    model: flags.ModelFlag = "codetune-base",
+    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base",
     adapter: flags.AdapterFlag = None,
     prompt_style: flags.StyleFlag = None,
     question: Annotated[str | None, typer.Option("-q", "--question", help="Answer this alone, on stdout; piped text is added.")] = None,
@@ -43,7 +43,7 @@ def chat(
     top_p: flags.TopPFlag = 1.0,
     max_new_tokens: flags.TokensFlag = 256,
     seed: flags.SeedFlag = 0,
-    precision: flags.PrecisionFlag = "fp32",
+    precision: flags.PrecisionFlag = None,
 ) -> None:
     """Ask a model for code in the terminal. Every question stands for itself: earlier ones are not remembered."""
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
@@ -51,12 +51,15 @@ def chat(
         question, piped = piped, ""
     if question is not None and not question.strip():
         raise UserError("the question is empty: give it as in -q 'Reverse a string.', or pipe it in")
-    decoding = decoding_of(1, temperature, top_p, max_new_tokens, 1, seed)
+    asked = flags.AnswerFlags(
+        model=model, adapter=adapter, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed, precision=precision
+    )
+    decoding = asked.decoding()
     say = to_stderr()
     with say.status(f"loading {model}"):
-        answerer = open_answerer(model, adapter, precision)
+        answerer = OwnAnswerer(asked)
     template = choose_template(answerer, [], prompt_style, (), say)
-    talk = Talk(OwnEngine(answerer.loaded, answerer.adapted), template, decoding)
+    talk = Talk(answerer.engine(template), template, decoding)
     if question is not None:
         with say.status("writing"):
             text = talk.ask(question.strip(), piped)
@@ -77,6 +80,8 @@ class Talk:
         problem = Problem("question", instruction=question, input=extra.rstrip())
         benchmark = Benchmark("chat", "text", (problem,), "", "")
         sample = answer(self.engine, benchmark, self.template, self.decoding).samples[0]
+        if sample.finish == TOO_LONG:
+            raise UserError("the question fills all positions of the model: ask a shorter one, or choose a model with more")
         text = sample.raw or sample.solution or ""
         self.code = extract_code(text)
         return text.strip("\n")
@@ -92,7 +97,7 @@ class Talk:
         return result.stdout, " ".join(filter(None, [result.verdict.value, result.detail]))
 
 
-def _converse(talk: Talk, answerer: Answerer, say: Console) -> None:
+def _converse(talk: Talk, answerer: OwnAnswerer, say: Console) -> None:
     """Question and answer until /quit or Ctrl-D."""
     say.print(f"{answerer.loaded.name} ({answerer.adapted.method}). {HELP}")
     console = to_stdout()

@@ -2,6 +2,7 @@
 
     codetune evaluate --model codetune-base --benchmark basics-known basics-unseen
     codetune evaluate --model codetune-base --adapter runs/train-lora --benchmark basics-known --out runs/train-lora/scores --json
+    codetune evaluate --engine openai --base-url http://localhost:11434/v1 --model qwen2.5-coder --benchmark mbpp
 """
 
 from __future__ import annotations
@@ -17,74 +18,54 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.cli import answering as flags
-from codetune.cli.answering import (
-    choose_template,
-    decoding_of,
-    load_benchmark,
-    open_answerer,
-    worked_examples,
-    write_answers,
-)
+from codetune.cli.answering import choose_template, load_benchmark, open_answerer, worked_examples, write_answers
+from codetune.cli.flags import AnswerFlags, SandboxFlags, takes_flags
 from codetune.cli.output import load_rows, progress_bar, to_stderr, to_stdout
 from codetune.data.benchmarks import Benchmark
-from codetune.errors import UserError, nearest
+from codetune.errors import UserError
 from codetune.evaluate import Answers, score_samples
 from codetune.records import Json, to_json
 from codetune.runs import write_json, write_rows
-from codetune.sandbox import Sandbox
+from codetune.score.execution import Checker
 
 app = typer.Typer(add_completion=False)
-ENGINES = ("own", "vllm", "openai")
 
 
 @app.command()
+@takes_flags
 def evaluate(
-    model: flags.ModelFlag,
     benchmark: Annotated[list[str], typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems; repeatable.")],
     more: Annotated[list[str] | None, typer.Argument(help="More benchmarks, as in --benchmark humaneval mbpp.", show_default=False)] = None,
-    adapter: flags.AdapterFlag = None,
+    *,
+    flags: AnswerFlags,
+    running: SandboxFlags,
     out: Annotated[Path | None, typer.Option(help="A folder for samples, scores and result.json; a stopped run then goes on.")] = None,
-    engine: Annotated[str, typer.Option(help="What writes the answers: own. vllm and openai are not there yet.")] = "own",
-    base_url: Annotated[str | None, typer.Option("--base-url", help="The server of --engine openai.")] = None,
-    n: flags.SamplesFlag = 1,
-    temperature: flags.TemperatureFlag = 0.0,
-    top_p: flags.TopPFlag = 1.0,
-    max_new_tokens: flags.TokensFlag = 256,
-    batch_size: flags.BatchFlag = 32,
-    seed: flags.SeedFlag = 0,
-    prompt_style: flags.StyleFlag = None,
-    few_shot: flags.FewShotFlag = 0,
-    data: flags.DataFlag = None,
-    limit: flags.LimitFlag = None,
-    precision: flags.PrecisionFlag = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores by benchmark; of one alone its keys too.")] = False,
 ) -> None:
     """Answer benchmarks and score the answers: tests in the sandbox, text metrics against the references."""
-    _require_own(engine, base_url)
-    decoding = decoding_of(n, temperature, top_p, max_new_tokens, batch_size, seed)
-    names = list(dict.fromkeys([*benchmark, *(more or [])]))
-    asked = [(each, worked_examples(name, few_shot, data, prompt_style)) for name, each in _benchmarks(names, data, limit).items()]
+    flags.require_consistent()
+    decoding = flags.decoding()
+    found = _benchmarks(list(dict.fromkeys([*benchmark, *(more or [])])), flags.data, flags.limit)
+    asked = [(each, worked_examples(name, flags.few_shot, flags.data, flags.prompt_style)) for name, each in found.items()]
     say = to_stderr()
     results: dict[str, Json] = {}
     with ExitStack() as stack:
         executes = any(each.executes for each, _ in asked)
-        sandbox = stack.enter_context(Sandbox()) if executes else None  # before hours of answering, not after
-        answerer = open_answerer(model, adapter, precision)
-        whole = {"model": model, "adapter": str(adapter) if adapter else None, "model_hash": answerer.loaded.model_hash}
+        sandbox = stack.enter_context(running.open()) if executes else None  # before hours of answering, not after
+        answerer = open_answerer(flags)
         partials = []
         for each, examples in asked:
-            template = choose_template(answerer, each.problems, prompt_style, examples, say)
+            template = choose_template(answerer, each.problems, flags.prompt_style, examples, say)
             partials.append(out / f"samples-{each.name}.jsonl.partial" if out else None)
             answers = write_answers(answerer, each, template, decoding, partials[-1], say)
             results[each.name] = _score(each, answers, sandbox, out, say)
     if out is not None:
-        write_json(out / "result.json", whole | {"benchmarks": results})
+        write_json(out / "result.json", answerer.identity | {"benchmarks": results})
         for partial in filter(None, partials):
             partial.unlink()
     if as_json:
         alone = next(iter(results.values())) if len(results) == 1 else {}
-        print(json.dumps(alone | whole | {"benchmarks": results}))
+        print(json.dumps(alone | answerer.identity | {"benchmarks": results}))
     else:
         _show(results)
 
@@ -100,16 +81,7 @@ def _benchmarks(names: Sequence[str], data: Path | None, limit: int | None) -> d
     return found
 
 
-def _require_own(engine: str, base_url: str | None) -> None:
-    if engine not in ENGINES:
-        raise UserError(f"no engine {engine!r}: {nearest(engine, ENGINES)}")
-    if engine != "own":
-        raise UserError(f"--engine {engine} is not there yet: leave it out for codetune's own engine")
-    if base_url is not None:
-        raise UserError(f"--base-url {base_url} goes with --engine openai, which is not there yet: leave it out")
-
-
-def _score(benchmark: Benchmark, answers: Answers, sandbox: Sandbox | None, out: Path | None, say: Console) -> Json:
+def _score(benchmark: Benchmark, answers: Answers, sandbox: Checker | None, out: Path | None, say: Console) -> Json:
     """Scores, and how the answers were written; the samples and what each is worth are kept in `out`."""
     if out is not None:
         write_rows(out / f"samples-{benchmark.name}.jsonl", answers.rows())
@@ -140,5 +112,6 @@ def _show(results: dict[str, Json]) -> None:
             table.add_row("verdicts", ", ".join(f"{count} {verdict}" for verdict, count in found["verdicts"].items()), "")
             table.add_row("sandbox", escape(found["sandbox_tier"]), "")
         written = found["generation"]
-        table.add_row("written", f"{written['tokens']:,} tokens, {written['tokens_per_s']:,.0f} per second", "")
+        counted = f"{written['tokens']:,} tokens, {written['tokens_per_s']:,.0f} per second" if written["tokens"] else "no tokens counted"
+        table.add_row("written", counted, "")
         console.print(table)

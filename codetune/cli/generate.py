@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from codetune.cli import answering as flags
-from codetune.cli.answering import choose_template, decoding_of, load_benchmark, open_answerer, worked_examples, write_answers
+from codetune.cli.answering import choose_template, load_benchmark, open_answerer, worked_examples, write_answers
+from codetune.cli.flags import AnswerFlags, takes_flags
 from codetune.cli.output import to_stderr
 from codetune.errors import UserError
 from codetune.runs import write_rows
@@ -21,32 +21,22 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@takes_flags
 def generate(
-    model: flags.ModelFlag,
     benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems.")],
-    out: Annotated[Path, typer.Option(help="The JSONL file to write. Finished batches are kept in OUT.partial until it is whole.")],
-    adapter: flags.AdapterFlag = None,
-    n: flags.SamplesFlag = 1,
-    temperature: flags.TemperatureFlag = 0.0,
-    top_p: flags.TopPFlag = 1.0,
-    max_new_tokens: flags.TokensFlag = 256,
-    batch_size: flags.BatchFlag = 32,
-    seed: flags.SeedFlag = 0,
-    prompt_style: flags.StyleFlag = None,
-    few_shot: flags.FewShotFlag = 0,
-    data: flags.DataFlag = None,
-    limit: flags.LimitFlag = None,
-    precision: flags.PrecisionFlag = "fp32",
+    out: Annotated[Path, typer.Option(help="The JSONL file to write. Finished answers are kept in OUT.partial until it is whole.")],
+    flags: AnswerFlags,
 ) -> None:
     """Write samples for a benchmark's problems. Stopped in the middle, the same command goes on where it was."""
-    decoding = decoding_of(n, temperature, top_p, max_new_tokens, batch_size, seed)
+    flags.require_consistent()
+    decoding = flags.decoding()
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; give the path of a JSONL file, as in --out {out / 'samples.jsonl'}")
-    problems = load_benchmark(benchmark, data, limit)
-    examples = worked_examples(benchmark, few_shot, data, prompt_style)
+    problems = load_benchmark(benchmark, flags.data, flags.limit)
+    examples = worked_examples(benchmark, flags.few_shot, flags.data, flags.prompt_style)
     say = to_stderr()
-    answerer = open_answerer(model, adapter, precision)
-    template = choose_template(answerer, problems.problems, prompt_style, examples, say)
+    answerer = open_answerer(flags)
+    template = choose_template(answerer, problems.problems, flags.prompt_style, examples, say)
     partial = out.with_name(out.name + ".partial")
     answers = write_answers(answerer, problems, template, decoding, partial, say)
     write_rows(out, answers.rows())

@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from codetune.cli.flags import SandboxFlags, takes_flags
 from codetune.cli.output import load_rows, progress_bar
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples
 from codetune.errors import UserError
 from codetune.evaluate import Scores, score_samples
 from codetune.records import to_json
-from codetune.sandbox import Sandbox
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@takes_flags
 def score(
     samples: Annotated[Path, typer.Argument(help="JSONL with 'task_id' and 'completion' or 'solution' per line.")],
     benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems.")],
@@ -37,6 +38,8 @@ def score(
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the problems that have samples.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write each sample's verdict and metrics to this JSONL file.")] = None,
+    *,
+    running: SandboxFlags,
 ) -> None:
     """Score the samples in a JSONL file: tests in the sandbox, text metrics against the references."""
     problems = benchmarks.load(benchmark, data)
@@ -45,7 +48,7 @@ def score(
         out.parent.mkdir(parents=True, exist_ok=True)
     narration = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
-        sandbox = stack.enter_context(Sandbox()) if problems.executes else None
+        sandbox = stack.enter_context(running.open()) if problems.executes else None
         progress = stack.enter_context(progress_bar(narration))
         bar = progress.add_task("programs run", total=len(answers), visible=sandbox is not None)
         scores = score_samples(

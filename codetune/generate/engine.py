@@ -7,7 +7,7 @@ flip a token).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +15,9 @@ import torch
 
 from codetune.config import DecodingConfig
 from codetune.data.tokenise import encode_prompt
-from codetune.errors import UserError
 from codetune.generate.cache import PreallocatedCache
 from codetune.generate.fake import cut_at_stop
-from codetune.generate.request import Generated, Request
+from codetune.generate.request import TOO_LONG, Generated, Report, Request
 from codetune.generate.sampling import choose, stream
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.forward import logits_of, prefix_cache
@@ -47,30 +46,40 @@ class OwnEngine:
     def __init__(self, loaded: LoadedModel, adapted: Adapted) -> None:
         self.loaded, self.adapted = loaded, adapted
 
-    @torch.inference_mode()
-    def generate(
-        self, requests: Sequence[Request], decoding: DecodingConfig, report: Callable[[int, int], None] | None = None
-    ) -> list[Generated]:
-        """Longest prompts first, so that the first batch shows whether memory suffices. Raises UserError for a prompt too long."""
-        self.adapted.root.eval()
-        sequences = [self._sequence(request, index, decoding) for request in requests for index in range(request.n)]
-        ordered = sorted(sequences, key=lambda one: -len(one.prompt))
-        for at in range(0, len(ordered), decoding.batch_size):
-            _Batch(self.loaded, self.adapted, ordered[at : at + decoding.batch_size], decoding).run()
-            if report:
-                report(min(len(ordered), at + decoding.batch_size), len(ordered))
-        return [self._result(one) for one in sequences]
+    def room(self, request: Request) -> int:
+        """Positions less virtual tokens and prompt: with one or more it is answered, in so many tokens at most."""
+        return self._room(self._encode(request))
 
-    def _sequence(self, request: Request, index: int, decoding: DecodingConfig) -> _Sequence:
-        prompt = encode_prompt(request.prompt, self.loaded.tokenizer, request.has_special)
-        positions, virtual = self.loaded.family.max_positions, self.adapted.num_virtual_tokens
-        room = positions - virtual - len(prompt)
-        if room < 1:
-            raise UserError(
-                f"problem {request.task_id}: its prompt of {len(prompt)} tokens and {virtual} virtual tokens fill the {positions} "
-                f"positions of {self.loaded.name}; use a model with more, or fewer examples in the prompt"
-            )
-        return _Sequence(request, index, prompt, min(decoding.max_new_tokens, room), stream(decoding.seed, request.task_id, index))
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], decoding: DecodingConfig, report: Report | None = None) -> list[Generated]:
+        """Longest prompts first, so that the first batch shows whether memory suffices; one too long for the model gets no text.
+
+        Batches end where a request does, so that going on after whole batches gives the batches that would have come.
+        """
+        self.adapted.root.eval()
+        sequences = [self._sequences(request, decoding) for request in requests]
+        too_long = [one for alike in sequences for one in alike if one.finish]
+        if too_long and report:
+            report([self._result(one) for one in too_long])
+        for batch in _batches([alike for alike in sequences if not alike[0].finish], decoding.batch_size):
+            for at in range(0, len(batch), decoding.batch_size):
+                _Batch(self.loaded, self.adapted, batch[at : at + decoding.batch_size], decoding).run()
+            if report:
+                report([self._result(one) for one in batch])
+        return [self._result(one) for alike in sequences for one in alike]
+
+    def _encode(self, request: Request) -> list[int]:
+        return encode_prompt(request.prompt, self.loaded.tokenizer, request.has_special)
+
+    def _room(self, prompt: list[int]) -> int:
+        return self.loaded.family.max_positions - self.adapted.num_virtual_tokens - len(prompt)
+
+    def _sequences(self, request: Request, decoding: DecodingConfig) -> list[_Sequence]:
+        prompt = self._encode(request)
+        limit = min(decoding.max_new_tokens, self._room(prompt))
+        streams = [stream(decoding.seed, request.task_id, index) for index in range(request.n)]
+        finish = "" if limit > 0 else TOO_LONG
+        return [_Sequence(request, index, prompt, limit, random, finish=finish) for index, random in enumerate(streams)]
 
     def _result(self, one: _Sequence) -> Generated:
         ids = one.ids[:-1] if one.finish == "eos" else one.ids
@@ -198,6 +207,18 @@ class _Batch:
         out = decoder(past_key_values=self.cache, use_cache=True, **inputs)
         last: torch.Tensor = out.last_hidden_state[:, -1]
         return last
+
+
+def _batches(sequences: Sequence[list[_Sequence]], batch_size: int) -> Iterator[list[_Sequence]]:
+    """Longest prompts first, all sequences of as many requests as fit in one batch, at least one."""
+    batch: list[_Sequence] = []
+    for alike in sorted(sequences, key=lambda each: -len(each[0].prompt)):
+        if batch and len(batch) + len(alike) > batch_size:
+            yield batch
+            batch = []
+        batch = batch + alike
+    if batch:
+        yield batch
 
 
 def _shared(prompts: Sequence[list[int]]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from codetune.config import DecodingConfig
-from codetune.generate.request import Generated, Request
+from codetune.generate.request import Generated, Report, Request
 
 
 class FakeEngine:
@@ -16,16 +16,17 @@ class FakeEngine:
     def __init__(self, answers: Mapping[str, str] | Callable[[Request, int], str]) -> None:
         self._answer = answers if callable(answers) else lambda request, index: answers.get(request.task_id, "")
 
-    def generate(
-        self, requests: Sequence[Request], decoding: DecodingConfig, report: Callable[[int, int], None] | None = None
-    ) -> list[Generated]:
+    def room(self, request: Request) -> int | None:
+        return None
+
+    def generate(self, requests: Sequence[Request], decoding: DecodingConfig, report: Report | None = None) -> list[Generated]:
         made = []
         for request in requests:
             for index in range(request.n):
                 text, finish = cut_at_stop(self._answer(request, index), request.stop)
                 made.append(Generated(request.task_id, index, text, finish or "eos", len(text.split())))
         if report:
-            report(len(made), len(made))
+            report(made)
         return made
 
 

@@ -20,9 +20,15 @@ class Request:
     has_special: bool = False  # the text itself holds BOS and turn marks (chat templates)
 
 
+TOO_LONG = "too_long"
+
+
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One continuation. `text` ends before the stop sequence; `finish` is "eos", "stop" or "length"."""
+    """One continuation. `text` ends before the stop sequence; `finish` says what ended it.
+
+    "eos", "stop", "length" (no token more), or "too_long": the prompt is longer than the model's positions, `text` is empty.
+    """
 
     task_id: str
     index: int
@@ -31,12 +37,16 @@ class Generated:
     num_tokens: int
 
 
+Report = Callable[[Sequence[Generated]], None]
+
+
 class Engine(Protocol):
     """Anything that continues prompts: the own engine, a fake, a server."""
 
     name: str
 
-    def generate(
-        self, requests: Sequence[Request], decoding: DecodingConfig, report: Callable[[int, int], None] | None = None
-    ) -> list[Generated]:
-        """All continuations, in the order of requests and indices. `report(done, all)` is told as sequences end."""
+    def room(self, request: Request) -> int | None:
+        """How many new tokens fit after the prompt, 0 or fewer where it is too long; None where only the server knows."""
+
+    def generate(self, requests: Sequence[Request], decoding: DecodingConfig, report: Report | None = None) -> list[Generated]:
+        """All continuations, in the order of requests and indices. `report` is given them as they end, a request's together."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from codetune.config import Precision
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device
 
-Precision = Literal["fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 

@@ -15,15 +15,16 @@ import platform
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from codetune.records import Integrity, Problem, ProgramResult, Verdict, to_json
 from codetune.runs import cache_folder
 from codetune.sandbox import Sandbox
 from codetune.score.execution import Checker, Job
 
+T = TypeVar("T")
 _FORMAT = "2"  # of the rows and of what the sandbox decides; another one makes all that is kept unknown
 _KEPT_S = 90 * 86_400  # unused for so long a verdict is forgotten
 _NOT_KEPT = (Verdict.INFRASTRUCTURE, Verdict.TIMEOUT_WALL)  # another try may end otherwise
@@ -62,11 +63,18 @@ class VerdictCache:
 
     def check(self, jobs: Iterable[Job]) -> Iterator[ProgramResult]:
         """The result of each job, in order; new ones are kept as they come."""
-        listed = [(self._key(program, problem), (program, problem)) for program, problem in jobs]
-        known = {key: result for key, _ in listed if (result := self._look_up(key)) is not None}
-        self.found += sum(key in known for key, _ in listed)
-        fresh = self.checker.check(job for key, job in listed if key not in known)
-        for key, _ in listed:
+        return self._known_first([(self._key(program, problem), (program, problem)) for program, problem in jobs], self.checker.check)
+
+    def loads(self, programs: Iterable[str]) -> Iterator[ProgramResult]:
+        """For each program whether its definitions execute, in order."""
+        machine = [_FORMAT, self.tier, platform.python_version(), "loads"]
+        return self._known_first([(_digest([*machine, program]), program) for program in programs], self.checker.loads)
+
+    def _known_first(self, asked: list[tuple[bytes, T]], ask: Callable[[Iterable[T]], Iterator[ProgramResult]]) -> Iterator[ProgramResult]:
+        known = {key: result for key, _ in asked if (result := self._look_up(key)) is not None}
+        self.found += sum(key in known for key, _ in asked)
+        fresh = ask(one for key, one in asked if key not in known)
+        for key, _ in asked:
             if key in known:
                 yield known[key]
             else:

@@ -66,7 +66,7 @@ def test_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for arguments, says in (
         (["--model", "codetune-bse", "-q", "x"], "did you mean 'codetune-base'?"),
         (["-q", " "], "the question is empty"),
-        (["--model", str(tiny_model), "-q", "word " * 999], "fill the 256 positions"),
+        (["--model", str(tiny_model), "-q", "word " * 999], "fills all positions of the model"),
     ):
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
         assert run(["chat", *arguments]) == 2

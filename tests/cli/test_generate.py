@@ -3,65 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codetune.cli.main import run
-from codetune.config import DecodingConfig
-from codetune.errors import UserError
-from codetune.generate import FakeEngine
-from codetune.generate.kept import KeptEngine
-from codetune.generate.request import Generated, Request
-
-REQUESTS = [Request(f"t/{number}", "x" * number, n=2) for number in range(5)]
-
-
-class CountingEngine:
-    """A fake engine that counts what it is asked, and gives up after some batches."""
-
-    name = "counting"
-
-    def __init__(self, batches: int = 99) -> None:
-        self.asked: list[list[str]] = []
-        self.batches = batches
-
-    def generate(
-        self, requests: Sequence[Request], decoding: DecodingConfig, report: Callable[[int, int], None] | None = None
-    ) -> list[Generated]:
-        if len(self.asked) == self.batches:
-            raise KeyboardInterrupt
-        self.asked.append([request.task_id for request in requests])
-        return FakeEngine(lambda request, index: f"{request.task_id} {index}").generate(requests, decoding)
-
-
-def test_a_killed_generation_goes_on_with_the_same_batches(tmp_path: Path) -> None:
-    path, decoding = tmp_path / "s.partial", DecodingConfig(batch_size=4, n=2, temperature=1)
-    whole = CountingEngine()
-    wanted = KeptEngine(whole, tmp_path / "other.partial", {"a": 1}).generate(REQUESTS, decoding)
-    assert whole.asked == [["t/4", "t/3"], ["t/2", "t/1"], ["t/0"]]  # longest first
-    killed = CountingEngine(batches=1)
-    with pytest.raises(KeyboardInterrupt):
-        KeptEngine(killed, path, {"a": 1}).generate(REQUESTS, decoding)
-    with path.open("a") as file:
-        file.write('{"seconds": 1, "batch": [{"task')  # cut short by the kill
-    rest = CountingEngine()
-    resumed = KeptEngine(rest, path, {"a": 1})
-    assert len(resumed.found) == 4
-    assert resumed.generate(REQUESTS, decoding) == wanted
-    assert rest.asked == whole.asked[1:]
-    assert len(KeptEngine(rest, path, {"a": 1}).found) == 10
-
-
-def test_answers_of_other_settings_are_kept_and_refused(tmp_path: Path) -> None:
-    path = tmp_path / "s.partial"
-    KeptEngine(CountingEngine(), path, {"top_p": 1.0}).generate(REQUESTS, DecodingConfig())
-    before = path.read_text()
-    with pytest.raises(UserError, match=r"other settings \(top_p was 1.0, now 0.9\): choose another --out"):
-        KeptEngine(CountingEngine(), path, {"top_p": 0.9})
-    assert path.read_text() == before
 
 
 def test_generate_then_score(tiny_model: Path, problems_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,12 +70,35 @@ def test_an_adapter_on_another_model_of_its_shape_is_refused(
 
 def test_evaluate_two_benchmarks_with_examples(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--limit", "2", "--max-new-tokens", "2"]
-    assert run(["evaluate", "--model", str(tiny_model), "--benchmark", "basics-known", "basics-unseen", *arguments, "--json"]) == 0
+    model = ["evaluate", "--model", str(tiny_model), "--benchmark"]
+    assert run([*model, "basics-known", "basics-unseen", *arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["benchmarks"]) == ["basics-known", "basics-unseen"]
     assert "pass_at_k" not in found
-    assert run(["evaluate", "--model", str(tiny_model), "--benchmark", "basics-known", *arguments, "--few-shot", "5"]) == 2
-    assert "fill the 256 positions" in capsys.readouterr().err
+
+
+def test_prompts_that_do_not_fit_are_told_before_counted_and_failed(tiny_model: Path, tmp_path: Path, capsys: Any) -> None:
+    problems, words = tmp_path / "p.jsonl", (4, 200, 4000)  # of 256 positions: plenty of room, some, none
+    tests = ["assert True"]  # which anything that is run would pass
+    rows = [{"task_id": f"p/{count}", "prompt": "x = 1\n#" + "~" * count, "tests": tests} for count in words]
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["--model", str(tiny_model), "--benchmark", str(problems), "--max-new-tokens", "100"]
+    assert run(["evaluate", *arguments, "--json"]) == 0
+    said = capsys.readouterr()
+    assert "note: 1 of 3 prompts of p do not fit the model's positions: they get no answer, and count as failed" in said.err
+    assert "note: 1 of 3 prompts of p leave room for fewer than 100 new tokens: they get those" in said.err
+    found = json.loads(said.out)
+    assert (found["generation"]["prompts_too_long"], found["generation"]["prompts_cramped"]) == (1, 1)
+    assert found["generation"]["finish"]["too_long"] == 1
+    assert found["verdicts"]["failed"] == 1
+    assert found["notices"] == ["1 of 3 prompts do not fit the model's positions: not answered, counted as failed"]
+    out = tmp_path / "s.jsonl"
+    assert run(["generate", *arguments, "--out", str(out)]) == 0
+    last = json.loads(out.read_text().splitlines()[-1])
+    assert last == {"task_id": "p/4000", "solution": "", "index": 0, "finish": "too_long", "num_tokens": 0}
+    capsys.readouterr()
+    assert run(["score", str(out), "--benchmark", str(problems), "--json"]) == 0  # an empty answer is an answer
+    assert json.loads(capsys.readouterr().out)["notices"] == found["notices"]
 
 
 @pytest.mark.parametrize(
@@ -165,12 +135,22 @@ def test_mistakes_are_one_line(
     ("arguments", "says"),
     [
         (["--engine", "vllm"], "--engine vllm is not there yet"),
-        (["--engine", "openai", "--base-url", "http://localhost"], "--engine openai is not there yet"),
         (["--engine", "vlm"], "did you mean 'vllm'?"),
+        (["--engine", "openai"], "--engine openai needs --base-url"),
+        (["--engine", "openai", "--base-url", "localhost"], "--base-url localhost is no server's address"),
+        (["--engine", "openai", "--adapter", "x"], "--adapter x goes with --engine own, not with openai"),
+        (["--engine", "openai", "--precision", "bf16"], "--precision bf16 goes with --engine own"),
+        (["--base-url", "http://h"], "--base-url http://h goes with --engine openai, not with own"),
+        (["--concurrency", "2"], "--concurrency 2 goes with --engine openai"),
+        (["--endpoint", "chats"], "chats"),
+        (["--engine", "openai", "--base-url", "http://h", "--api-key-env", "NOT_SET"], "NOT_SET: no such environment variable"),
+        (["--model", ""], "--model is missing: give codetune-base"),
     ],
 )
-def test_other_engines_are_not_there_yet(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["evaluate", "--model", "codetune-base", "--benchmark", "basics-known", *arguments]) == 2
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_engines_and_their_flags(command: str, arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = [] if "--model" in arguments else ["--model", "codetune-base"]
+    assert run([command, "--benchmark", "basics-known", "--out", str(tmp_path / "s"), *named, *arguments]) == 2
     assert says in capsys.readouterr().err
 
 

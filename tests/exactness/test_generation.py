@@ -84,6 +84,39 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch() -> None:
     assert len({one.text for one in once[:3]}) > 1
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_going_on_after_whole_batches_gives_the_batches_that_would_have_come(n: int) -> None:
+    adapted, facts = adapted_tiny("gpt2", "full")
+    decoding = DecodingConfig(temperature=1, n=n, batch_size=4, max_new_tokens=2)
+    requests = [Request(prompt, prompt, n) for prompt in (*PROMPTS, "abd")]  # two are equally long
+
+    def batches(asked: list[Request]) -> list[list[str]]:
+        found: list[list[str]] = []
+        engine(adapted, facts).generate(asked, decoding, lambda made: found.append([one.task_id for one in made]))
+        return found
+
+    whole = batches(requests)
+    assert [len(each) for each in whole] == {1: [4, 2], 2: [4, 4, 4], 5: [5] * 6}[n]
+    assert whole[0][0] == "hello world of many letters"
+    assert batches([each for each in requests if each.task_id not in whole[0]]) == whole[1:]
+
+
+@pytest.mark.parametrize(("method", "virtual"), [("full", 0), ("prefix_tuning", 5), ("prompt_tuning", 5)])
+def test_a_prompt_is_answered_in_the_room_there_is_and_not_at_all_without(method: str, virtual: int) -> None:
+    """Of 96 positions; the short prompt beside them says what it says alone."""
+    adapted, facts = adapted_tiny("gpt2", method)
+    requests = [Request(str(room), "a" * (96 - virtual - room)) for room in (1, 0, -1, 3)]
+    one = engine(adapted, facts)
+    assert [one.room(each) for each in requests] == [1, 0, -1, 3]
+    short, decoding, reported = Request("short", "abc"), DecodingConfig(max_new_tokens=6), list[Generated]()
+    made = one.generate([*requests, short], decoding, reported.extend)
+    assert [each.finish for each in made[1:3]] == ["too_long", "too_long"]
+    assert [(each.text, each.num_tokens) for each in made[1:3]] == [("", 0)] * 2
+    assert [(each.finish, each.num_tokens) for each in (made[0], made[3]) if each.finish != "eos"] == [("length", 1), ("length", 3)]
+    assert made[4] == one.generate([short], decoding)[0]
+    assert sorted(reported, key=lambda each: each.task_id) == sorted(made, key=lambda each: each.task_id)
+
+
 def test_stop_sequences_end_the_text_before_them() -> None:
     adapted, facts = adapted_tiny("llama", "full")
     whole = engine(adapted, facts).generate([Request("a", "abc")], DecodingConfig(max_new_tokens=12))[0].text

@@ -34,6 +34,11 @@ class Counting:
             self.asked += 1
             yield from self.sandbox.check([job])
 
+    def loads(self, programs: Iterable[str]) -> Iterator[ProgramResult]:
+        for program in programs:
+            self.asked += 1
+            yield from self.sandbox.loads([program])
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
@@ -51,6 +56,14 @@ def test_known_verdicts_come_from_the_file_and_are_the_same(sandbox: Sandbox, tm
     again = [dataclasses.replace(problem) for _, problem in jobs]
     assert list(second.check((program, problem) for (program, _), problem in zip(jobs, again, strict=True))) == before
     assert (second.checker.asked, second.found) == (0, 4)  # type: ignore[attr-defined]
+
+
+def test_whether_definitions_execute_is_known_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    for asked in (2, 0):
+        cache = VerdictCache(Counting(sandbox), tmp_path / "verdicts.sqlite")
+        assert [result.verdict for result in cache.loads([RIGHT, "1 / 0"])] == [Verdict.PASSED, Verdict.EXCEPTION]
+        assert cache.checker.asked == asked  # type: ignore[attr-defined]
+        cache.close()
 
 
 CHANGES: dict[str, dict[str, Any]] = {

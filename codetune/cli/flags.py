@@ -1,0 +1,129 @@
+"""Flags that several commands have: what answers a benchmark's problems, and how; how programs are run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from codetune.config import DecodingConfig, Precision, validate
+from codetune.errors import UserError, nearest
+from codetune.prompts.template import STYLES
+from codetune.score.execution import Checker
+from codetune.score.verdicts import open_checker
+
+ENGINES = ("own", "vllm", "openai")
+Endpoint = Literal["chat", "completions"]
+Tier = Literal["T2", "T1"]
+
+AdapterFlag = Annotated[
+    Path | None, typer.Option("--adapter", help="What was tuned: a run folder (runs/x), a PEFT adapter, or a whole tuned model.")
+]
+PrecisionFlag = Annotated[
+    Precision | None, typer.Option("--precision", help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
+]
+StyleFlag = Annotated[
+    str | None,
+    typer.Option("--prompt-style", help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known."),
+]
+TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; 0.2 with --top-p 0.95 is the published sampling.")]
+TopPFlag = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that together reach this share.")]
+TokensFlag = Annotated[int, typer.Option("--max-new-tokens", help="The longest answer, in tokens.")]
+SeedFlag = Annotated[int, typer.Option("--seed", help="Of the sampling; every sample has a random stream of its own.")]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFlags:
+    """What answers, and how it is asked; each field is a flag."""
+
+    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
+    adapter: AdapterFlag = None
+    engine: Annotated[str, typer.Option(help="What writes the answers: own, or openai, a server. vllm is not there yet.")] = "own"
+    base_url: Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")] = None
+    endpoint: Annotated[
+        Endpoint | None, typer.Option(help="What the server is asked for. Default: chat for the prompt style chat, completions for others.")
+    ] = None
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests to the server at once, 8 unless given.")] = None
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")
+    ] = None
+    n: Annotated[int, typer.Option("-n", "--n", help="Samples per problem.")] = 1
+    temperature: TemperatureFlag = 0.0
+    top_p: TopPFlag = 1.0
+    max_new_tokens: TokensFlag = 256
+    batch_size: Annotated[int, typer.Option(help="Answers the own engine writes at once: more is faster and takes more memory.")] = 32
+    seed: SeedFlag = 0
+    prompt_style: StyleFlag = None
+    few_shot: Annotated[int, typer.Option(min=0, help="Worked examples before each prompt.")] = 0
+    data: Annotated[Path | None, typer.Option(help="A local copy of the named benchmark's file.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None
+    precision: PrecisionFlag = None
+
+    def decoding(self) -> DecodingConfig:
+        """The decoding flags, checked. Raises UserError naming every fault."""
+        given = {name: getattr(self, name) for name in DecodingConfig.model_fields}
+        decoding = validate(given, DecodingConfig, "decoding flags")
+        if self.n > 1 and self.temperature == 0:
+            raise UserError(f"--n {self.n} at temperature 0 would write the same answer {self.n} times: add --temperature 0.2 --top-p 0.95")
+        return decoding
+
+    def require_consistent(self) -> None:
+        """Raises UserError for an engine that there is not, and for flags that go with another one."""
+        if self.engine not in ENGINES:
+            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        if self.engine == "vllm":
+            raise UserError("--engine vllm is not there yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")
+        for engine, names in _OF_ENGINE.items():
+            given = [f"--{name.replace('_', '-')} {value}" for name in names if (value := getattr(self, name)) is not None]
+            if given and engine != self.engine:
+                raise UserError(f"{given[0]} goes with --engine {engine}, not with {self.engine}: leave it out, or choose that engine")
+
+
+_OF_ENGINE = {"own": ("adapter", "precision"), "openai": ("base_url", "endpoint", "concurrency", "api_key_env")}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFlags:
+    """How programs are run; each field is a flag."""
+
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs run at once. Default: one per core.")] = None
+    sandbox: Annotated[Tier | None, typer.Option(help="T2 (bubblewrap) or T1. Default: the best that this machine offers.")] = None
+    unsafe_no_sandbox: Annotated[
+        bool, typer.Option("--unsafe-no-sandbox", help="Run programs unprotected where there is no sandbox. Scores then say so.")
+    ] = False
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every program, also those whose verdict is known.")] = False
+
+    def open(self) -> AbstractContextManager[Checker]:
+        """The sandbox that the flags ask for. Raises UserError where there is none."""
+        return open_checker(workers=self.workers, tier=self.sandbox, unsafe=self.unsafe_no_sandbox, cache=not self.no_cache)
+
+
+def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a flag for each field of its parameters that are dataclasses: Typer knows functions alone."""
+
+    @functools.wraps(command)
+    def flat(**given: Any) -> None:
+        for name, (flags, fields) in groups.items():
+            given[name] = flags(**{field: given.pop(field) for field in fields})
+        command(**given)
+
+    groups: dict[str, tuple[type, list[str]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for one in inspect.signature(command, eval_str=True).parameters.values():
+        if dataclasses.is_dataclass(one.annotation) and isinstance(one.annotation, type):
+            fields = inspect.signature(one.annotation, eval_str=True).parameters
+            groups[one.name] = one.annotation, list(fields)
+            parameters += fields.values()
+        else:
+            parameters.append(one)
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {one.name: one.annotation for one in parameters}
+    return flat
