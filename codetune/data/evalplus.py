@@ -93,7 +93,7 @@ def _problem(row: Row, source: str, prompt: str, instruction: str, shown_test: s
         tests=tuple(_accepted(entry_point, each) if oracle else AgreementTest(tuple(each), float(atol)) for each in kept),
         setup=setup,
         source=source,
-        timeout_s=_TIMEOUTS_S.get(task_id, 15.0),
+        timeout_s=15.0,
     )
 
 
@@ -146,9 +146,4 @@ _MBPP_FORMS: dict[str, Callable[[Inputs], Any]] = {
 }
 
 # Where the reference runs for seconds on a slow core, or gives megabytes.
-_TIMEOUTS_S = {
-    **{"HumanEval/15": 60.0, "HumanEval/100": 60.0, "HumanEval/130": 60.0, "HumanEval/139": 30.0},
-    **{"Mbpp/271": 45.0, "Mbpp/392": 60.0, "Mbpp/599": 120.0, "Mbpp/603": 45.0, "Mbpp/630": 60.0},
-}
-
 _TOO_LARGE = {"Mbpp/255": frozenset({88, 89, 93, 99, 103})}  # by number among base and plus inputs

@@ -14,21 +14,6 @@ from codetune.records import AssertTest, Problem
 FILE = "leetcode/LeetCodeDataset-v0.3.1-test.jsonl.gz"
 TRAIN_FILE = "leetcode/LeetCodeDataset-v0.1.0-train.jsonl.gz"
 
-# Where the reference itself runs for seconds on a slow core.
-_TIMEOUTS_S = {
-    "maximum-number-of-moves-to-kill-all-pawns": 120.0,
-    "find-the-number-of-subsequences-with-equal-gcd": 180.0,
-    "find-the-number-of-k-even-arrays": 45.0,
-    "minimum-time-to-break-locks-i": 45.0,
-    "count-beautiful-numbers": 45.0,
-    "find-the-number-of-possible-ways-for-an-event": 30.0,
-    "total-characters-in-string-after-transformations-i": 30.0,
-    "total-characters-in-string-after-transformations-ii": 30.0,
-    "longest-palindromic-subsequence-after-at-most-k-operations": 30.0,
-    "frequencies-of-shortest-supersequences": 30.0,
-    "sorted-gcd-pair-queries": 30.0,
-}
-
 
 def load(path: Path) -> tuple[Problem, ...]:
     """The problems of either version in file order."""
@@ -47,7 +32,7 @@ def _problem(row: Row) -> Problem:
         entry_point=entry_point,
         tests=(AssertTest(f"{row.text('test')}\ncheck({entry_point})\n"),),
         source="leetcode",
-        timeout_s=_TIMEOUTS_S.get(row.text("task_id"), 10.0),
+        timeout_s=10.0,
     )
 
 

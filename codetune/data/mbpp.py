@@ -18,9 +18,6 @@ SPLITS = {"examples": range(1, 11), "test": range(11, 511), "validation": range(
 # The worked examples of the published prompts (austin-3shot).
 AUSTIN_EXAMPLES = tuple(f"{PREFIX}{number}" for number in (2, 3, 4))
 
-# The reference of task 123 sums divisors for seconds: it runs past 5 s on two slow cores.
-TIMEOUTS_S = {123: 10.0}
-
 
 def load(path: Path) -> tuple[Problem, ...]:
     """All 974 problems, or the 427 of the sanitized file, in file order."""
@@ -55,7 +52,6 @@ def _problem(row: Row) -> Problem:
         tests=tuple(AssertTest(test) for test in tests),
         setup="\n".join(part for part in setup if part),
         source="mbpp",
-        timeout_s=TIMEOUTS_S.get(number, 5.0),
     )
 
 

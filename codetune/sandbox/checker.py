@@ -42,7 +42,7 @@ def main(parent: socket.socket, candidate: socket.socket, stdout: int, stderr: i
 def report(verdict: str, detail: str = "", exception: str = "", passed: int = 0, run: int = 0) -> Report:
     """What the parent is told; `detail` is one line, `exception` the type of the program's exception."""
     detail = " ".join(detail.split())[:_DETAIL]
-    return {"verdict": verdict, "detail": detail, "exception": exception, "passed": passed, "run": run, "hint": ""}
+    return {"verdict": verdict, "detail": detail, "exception": exception, "passed": passed, "run": run, "hands_object": False}
 
 
 def check_values(link: Link, job: Report) -> Report:
@@ -71,7 +71,6 @@ def _namespace(link: Link, job: Report) -> dict[str, Any]:
     codes = [job["setup"], *job["asserts"]]
     here, theirs = names.resolve(codes, job["program"], job["reference"], job["prompt"], job["entry_point"])
     given = link.request(("names", theirs))
-    link.used_handle = False  # functions and classes are handles: those do not count
     # Only what was asked for: an answer that slips in its own `abs` or `all` changes nothing.
     return {"__name__": "tests", **here, **{name: given[name] for name in theirs if name in given}}
 
@@ -133,14 +132,13 @@ def _assertions(link: Link, job: Report, namespace: dict[str, Any]) -> Iterator[
 
 
 def _failure(error: BaseException, code: str, link: Link) -> Report:
-    """The report of a failed test, with why it may have failed for the by-value way only: `hint` is `test` (an object of the
-    test's own), `value` (a result that is not plain), or empty."""
+    """The report of a failed test; `hands_object` where it failed because it hands over an object of its own."""
     found = judge(error, code)
     if isinstance(error, CandidateGone | CandidateExit):
         return found
     if found["verdict"] == "wrong_answer" and link.compared_handle:
         found["verdict"] = "nonplain"
-    return {**found, "hint": "test" if isinstance(error, NotPlainError) else "value" if link.used_handle else ""}
+    return {**found, "hands_object": isinstance(error, NotPlainError)}
 
 
 def _repr(value: Any) -> str:

@@ -115,30 +115,33 @@ class Judge:
 
     def _asserts(self, program: str, problem: Problem, asserts: list[str]) -> Judgement:
         """By value; in one process only where the tests, or the problem's own reference, cannot do without."""
-        result, hint = yield from self._values(program, problem, asserts=asserts)
-        if result.verdict is Verdict.PASSED or not hint:
+        result, hands_object = yield from self._values(program, problem, asserts=asserts)
+        if result.verdict is Verdict.PASSED or not (hands_object or (yield from self._reference_is_weak(problem, asserts))):
             return result
-        if hint == "value" and not (yield from self._reference_is_weak(problem, asserts)):
-            return result
+        return (yield from self._in_process(program, problem, asserts))
+
+    def _in_process(self, program: str, problem: Problem, asserts: list[str]) -> Judgement:
         payload = {"kind": "in_process", "program": program, "setup": problem.setup, "asserts": asserts}
         return self._result((yield from self._timed(payload, problem)), Integrity.WEAK)
 
     def _reference_is_weak(self, problem: Problem, asserts: list[str]) -> Generator[Step, Outcome, bool]:
-        """Whether the reference itself fails by value for its results: a program alone cannot choose the weak way."""
+        """Whether the reference itself passes in one process only: a program alone cannot choose the weak way."""
         if not problem.reference:
             return False
         key = self._key(problem)
         if key not in self._weak_references:
-            result, hint = yield from self._values(problem.reference_program, problem, asserts=asserts)
-            self._weak_references[key] = result.verdict is not Verdict.PASSED and bool(hint)
+            result, _ = yield from self._values(problem.reference_program, problem, asserts=asserts)
+            self._weak_references[key] = result.verdict is not Verdict.PASSED and (
+                (yield from self._in_process(problem.reference_program, problem, asserts)).verdict is Verdict.PASSED
+            )
         return self._weak_references[key]
 
     def _values(
         self, program: str, problem: Problem, calls: Sequence[_Call] = (), asserts: Sequence[str] = ()
-    ) -> Generator[Step, Outcome, tuple[ProgramResult, str]]:
+    ) -> Generator[Step, Outcome, tuple[ProgramResult, bool]]:
         payload = self._payload("values", program, problem) | {"calls": list(calls), "asserts": list(asserts)}
         outcome = yield from self._timed(payload, problem)
-        return self._result(outcome), str(outcome.report.get("hint", ""))
+        return self._result(outcome), bool(outcome.report.get("hands_object", False))
 
     def _payload(self, kind: str, program: str, problem: Problem) -> dict[str, Any]:
         reference = problem.reference_program if problem.reference else ""
@@ -169,11 +172,7 @@ class Judge:
 
     def _step(self, payload: dict[str, Any], cpu_s: float, file_bytes: int = 0) -> Step:
         limits = Limits(self.memory_mb, cpu_s, _WALL_TIMES * cpu_s + _WALL_EXTRA_S, max(self.output_bytes, file_bytes))
-        try:
-            message = wire.dumps({**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes})
-        except wire.WireError as error:
-            raise UserError(f"a test of the problem cannot be sent to the sandbox ({error}): use plain values") from None
-        return Step(message, limits)
+        return Step(_packed({**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes}), limits)
 
     def _result(self, outcome: Outcome, integrity: Integrity = Integrity.STRONG) -> ProgramResult:
         """The checker's word, corrected by how the candidate ended where the checker only saw it vanish."""
@@ -207,11 +206,18 @@ class Judge:
         return int(report.get("file_bytes", self.output_bytes))
 
 
+def _packed(value: Any) -> bytes:
+    try:
+        return wire.dumps(value)
+    except wire.WireError as error:
+        raise UserError(f"a test of the problem cannot be sent to the sandbox ({error}): use plain values") from None
+
+
 def _grouped(calls: Sequence[_Call]) -> list[list[_Call]]:
     groups: list[list[_Call]] = []
     size = _GROUP_BYTES
     for call in calls:
-        more = len(wire.dumps(call))
+        more = len(_packed(call))
         if size + more > _GROUP_BYTES:
             groups.append([])
             size = 0

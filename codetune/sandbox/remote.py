@@ -117,8 +117,7 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.gone = False  # set once, for good: whatever the tests say after that does not count
-        self.used_handle = False  # a result was not plain
-        self.compared_handle = False  # and a test compared it
+        self.compared_handle = False  # a test compared what is not plain
         self._callables: list[Callable[..., Any]] = []
         self._handles: dict[int, Handle] = {}
 
@@ -241,7 +240,6 @@ class Link:
             return self._callables[number]
         if kind != "o":
             raise wire.WireError("unknown reference")
-        self.used_handle = True
         return self._handles.setdefault(number, Handle(self, number, name))
 
 

@@ -47,7 +47,6 @@ def test_mbpp_details(real_data: Path) -> None:
     assert not any("\r" in problem.reference + problem.setup for problem in problems.values())
     assert all(problem.entry_point for problem in problems.values())
     assert problems["MBPP/2"].entry_point == "similar_elements"
-    assert problems["MBPP/123"].timeout_s == 10.0
     assert [task_id for task_id, problem in problems.items() if problem.setup] == ["MBPP/367", "MBPP/927"]
     assert problems["MBPP/11"].input.splitlines()[0] == 'assert remove_Occ("hello","l") == "heo"'
     test_split = [problem.task_id for problem in benchmarks.load("mbpp").problems]

