@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     snippets = [problem.reference for problem in conala.load_train(find_data(conala.TRAIN_FILE, options.data))]
     if not 2 <= options.pairs < 2 * len(snippets) or options.repeats < 1:
         raise UserError(
-            f"--pairs {options.pairs} --repeats {options.repeats}: there are 2 to {2 * len(snippets) - 1} pairs, 1 repeat or more"
+            f"--pairs {options.pairs} --repeats {options.repeats}: expected 2 to {2 * len(snippets) - 1} pairs and 1 repeat or more"
         )
     pairs = make_pairs(snippets, options.pairs)
     python = environment.peers_python("peers-codebleu")

@@ -26,6 +26,8 @@ from codetune.records import Json, Problem, ProgramResult, Sample, SampleScore, 
 from codetune.score.execution import Checker, Job, count_exceptions, count_integrity, count_verdicts, passes_by_problem, run_programs
 from codetune.score.loads import score_loads
 from codetune.score.pass_at_k import per_problem, usable_ks
+from codetune.score.readability import UNITS as READABILITY
+from codetune.score.readability import Written, readability, require_ruff
 from codetune.score.statistics import mean_interval
 from codetune.score.text import METRICS, TextScores, score_text
 
@@ -42,7 +44,7 @@ class Scores:
 
     `pass_at_k`, `verdicts`, `exceptions` (by type), `integrity` and `sandbox_tier` are empty where nothing was executed; `metrics`,
     `signatures` and `codebleu_parts` where there are no references. `loads` (see `LoadScores`) is for benchmarks without tests alone,
-    which have no `pass_at_k`. Keys of `pass_at_k` are k as a string, as JSON has them. `samples` has one score per sample, in the
+    which have no `pass_at_k`. `readability` has units of its own and is empty unless asked for. Keys of `pass_at_k` are k as a string, as JSON has them. `samples` has one score per sample, in the
     samples' order.
     """
 
@@ -60,6 +62,7 @@ class Scores:
     metrics: dict[str, float] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
     codebleu_parts: Json = field(default_factory=dict)
+    readability: dict[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     samples: tuple[SampleScore, ...] = ()
 
@@ -147,7 +150,8 @@ def score_samples(
     """Score samples: tests in the sandbox (which only text benchmarks can do without), text metrics where there are references.
 
     `ks` defaults to 1, 10 and 100 as far as every problem has samples; a k asked for that is larger is left out with a notice.
-    `metrics` names text metrics (default: all); "pass_at_k" among them asks for nothing more, as tests run in any case.
+    `metrics` names text metrics (default: all) and measures of readability (default: none); "pass_at_k" among them asks for
+    nothing more, as tests run in any case.
     `on_result` is told how many samples each finished program settled. Raises UserError for problems without a sample unless
     `allow_missing`, and for unknown metrics.
     """
@@ -176,6 +180,9 @@ def score_samples(
         scores = replace(scores, metrics=text.metrics, signatures=text.signatures, codebleu_parts=to_json(text.parts))
     elif wanted and metrics is not None:
         notices.append("text metrics are left out: some problems have no reference")
+    if measures := [name for name in metrics or () if name in READABILITY]:
+        scores, left_out = _with_readability(scores, samples, jobs, measures)
+        notices += left_out
     return replace(scores, notices=tuple(notices), samples=_sample_scores(samples, jobs, results, text))
 
 
@@ -183,11 +190,12 @@ def _text_metrics(benchmark: Benchmark, metrics: Sequence[str] | None) -> list[s
     if metrics is None:
         return list(METRICS)
     for name in metrics:
-        if name not in METRICS and name != PASS_AT_K:
-            raise UserError(f"unknown metric {name!r}; {nearest(name, [*METRICS, PASS_AT_K])}")
+        if name not in METRICS and name not in READABILITY and name != PASS_AT_K:
+            raise UserError(f"unknown metric {name!r}; {nearest(name, [*METRICS, *READABILITY, PASS_AT_K])}")
+    require_ruff([name for name in metrics if name in READABILITY])
     if PASS_AT_K in metrics and benchmark.kind != "execution":
         raise UserError(f"benchmark {benchmark.name!r} has no tests, so no pass_at_k; valid: {', '.join(METRICS)}")
-    return [name for name in metrics if name != PASS_AT_K]
+    return [name for name in metrics if name in METRICS]
 
 
 def _answered(benchmark: Benchmark, samples: Sequence[Sample], allow_missing: bool) -> tuple[dict[str, Problem], list[str]]:
@@ -229,6 +237,17 @@ def _with_execution(
         sandbox_tier=tier,
     )
     return executed, notices
+
+
+def _with_readability(scores: Scores, samples: Sequence[Sample], jobs: Sequence[Job], measures: Sequence[str]) -> tuple[Scores, list[str]]:
+    """Whole programs are read, since a continuation alone does not parse; findings count from the line where the prompt ends."""
+    lines = [
+        1 if sample.solution is not None else 1 + problem.prompt.count("\n") for sample, (_, problem) in zip(samples, jobs, strict=True)
+    ]
+    found = readability([Written(program, line) for (program, _), line in zip(jobs, lines, strict=True)], measures)
+    notice = f"{' and '.join(measures)} are over the {found.num_programs} of {len(jobs)} programs that parse"
+    measured = replace(scores, readability=found.values, signatures=scores.signatures | found.signatures)
+    return measured, [notice] if found.num_programs < len(jobs) else []
 
 
 def _score_text(samples: Sequence[Sample], jobs: Sequence[Job], metrics: Sequence[str]) -> TextScores:

@@ -1,7 +1,7 @@
 """`codetune score`: what the samples in a JSONL file are worth on a benchmark.
 
-    codetune score samples.jsonl --benchmark humaneval
-    codetune score samples.jsonl --benchmark my-problems.jsonl --k 1,10 --json
+codetune score samples.jsonl --benchmark humaneval
+codetune score samples.jsonl --benchmark my-problems.jsonl --k 1,10 --json
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from codetune.data.samples import read_samples
 from codetune.errors import UserError
 from codetune.evaluate import Scores, score_samples
 from codetune.records import to_json
+from codetune.score.readability import UNITS
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +34,9 @@ def score(
     samples: Annotated[Path, typer.Argument(help="JSONL with 'task_id' and 'completion' or 'solution' per line.")],
     benchmark: Annotated[str, typer.Option(help="A benchmark's name, or a JSONL file or folder of your own problems.")],
     data: Annotated[Path | None, typer.Option(help="A local copy of the named benchmark's file.")] = None,
-    metrics: Annotated[str, typer.Option(help="Text metrics to compute, as in 'bleu,rouge_l'; 'pass_at_k' for none. Default: all.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Metrics to compute, as in 'bleu,lint,complexity'; 'pass_at_k' for none. Default: all text metrics.")
+    ] = "",
     k: Annotated[str, typer.Option(help="For pass@k, as in '1,10'. Default: 1, 10 and 100 as far as there are samples.")] = "",
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the problems that have samples.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -93,6 +96,8 @@ def _show(scores: Scores) -> None:
         table.add_row(*cells)
     for name, value in scores.metrics.items():
         table.add_row(name, f"{100 * value:.1f}", "")
+    for name, value in scores.readability.items():
+        table.add_row(name, f"{value:.1f}", f"[dim]{UNITS[name]}[/dim]")
     console.print(table)
     if scores.verdicts:
         console.print("verdicts: " + ", ".join(f"{count} {verdict}" for verdict, count in scores.verdicts.items()))

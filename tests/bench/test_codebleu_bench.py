@@ -53,4 +53,4 @@ def test_a_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
     data.write_text('[{"intent": "add", "snippet": "a + b"}]')
     command = [sys.executable, "-m", "bench", "codebleu", "--data", str(data)]
     done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (2, "error: --pairs 1000 --repeats 5: there are 2 to 1 pairs, 1 repeat or more\n")
+    assert (done.returncode, done.stderr) == (2, "error: --pairs 1000 --repeats 5: expected 2 to 1 pairs and 1 repeat or more\n")
