@@ -29,7 +29,7 @@ from codetune.score.pass_at_k import per_problem, usable_ks
 from codetune.score.readability import UNITS as READABILITY
 from codetune.score.readability import Written, readability, require_ruff
 from codetune.score.statistics import mean_interval
-from codetune.score.text import METRICS, TextScores, score_text
+from codetune.score.text import CONVENTIONS, METRICS, TextScores, score_text
 
 make_callable(__name__)  # `codetune.evaluate(...)` is the API's call
 
@@ -189,13 +189,14 @@ def score_samples(
 def _text_metrics(benchmark: Benchmark, metrics: Sequence[str] | None) -> list[str]:
     if metrics is None:
         return list(METRICS)
+    known = [*METRICS, *CONVENTIONS, *READABILITY, PASS_AT_K]
     for name in metrics:
-        if name not in METRICS and name not in READABILITY and name != PASS_AT_K:
-            raise UserError(f"unknown metric {name!r}; {nearest(name, [*METRICS, *READABILITY, PASS_AT_K])}")
+        if name not in known:
+            raise UserError(f"unknown metric {name!r}; {nearest(name, known)}")
     require_ruff([name for name in metrics if name in READABILITY])
     if PASS_AT_K in metrics and benchmark.kind != "execution":
         raise UserError(f"benchmark {benchmark.name!r} has no tests, so no pass_at_k; valid: {', '.join(METRICS)}")
-    return [name for name in metrics if name in METRICS]
+    return [name for name in metrics if name in METRICS | CONVENTIONS]
 
 
 def _answered(benchmark: Benchmark, samples: Sequence[Sample], allow_missing: bool) -> tuple[dict[str, Problem], list[str]]:

@@ -9,7 +9,8 @@ where, and why:
   test, for other values Student's t on the differences and a sign-flip test.
 - several training seeds (`crossed_interval`): two-way random effects, problems crossed with seeds, with Satterthwaite's
   degrees of freedom. Resampling seeds and problems covers too little with three seeds.
-- corpus metrics such as BLEU, which are no means (`bootstrap`, `paired_bootstrap`): percentile bootstrap over problems.
+- corpus metrics such as BLEU, which are no means (`bootstrap`, `paired_bootstrap`): percentile bootstrap over problems. With
+  `share` as the statistic it also serves outcomes, with all samples of a problem drawn together.
 
 >>> wilson_interval(55, 164).percent()
 '33.5 [26.8, 41.1]'
@@ -196,6 +197,11 @@ def paired_bootstrap(
     each = statistic(first) - statistic(second)
     method = f"paired bootstrap over problems, {resamples} resamples"
     return Difference(value, low, high, p_value, int((each > 0).sum()), int((each < 0).sum()), method)
+
+
+def share(counts: Array) -> Array:
+    """Passed over all of summed rows of (passed, samples), shape (..., 2) -> (...): a statistic for the bootstraps."""
+    return np.asarray(counts[..., 0] / counts[..., 1])
 
 
 def _resampled_sums(problems: int, resamples: int, seed: int) -> Array:

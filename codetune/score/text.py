@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codetune.errors import UserError, nearest
-from codetune.score import chrf as chrf_metric
-from codetune.score import rouge
-from codetune.score.bleu import CONALA, SENTENCE, Pair
+from codetune.score import rouge, sacre
+from codetune.score.bleu import CODEXGLUE_CODE_TO_TEXT, CODEXGLUE_TEXT_TO_CODE, CONALA, SENTENCE, BleuVariant, Pair, bleu
 from codetune.score.codebleu import LEXED, PUBLISHED, CodeBleu, Convention, count_pair, of_counts, parts_of, total
 
 
@@ -50,21 +49,21 @@ class _Column:
 
 
 def score_text(pairs: Sequence[Pair], metrics: Sequence[str] | None = None) -> TextScores:
-    """Score (completion, references) pairs under all metrics of `METRICS`, or the ones named.
+    """Score (completion, references) pairs under all metrics of `METRICS`, or the ones named, those of `CONVENTIONS` included.
 
     Of several references the best counts, unless the signature says otherwise. Raises UserError for an unknown metric, no
     pair, or a pair without a reference.
     """
-    names = list(METRICS) if metrics is None else list(dict.fromkeys(metrics))
+    names, known = list(METRICS if metrics is None else dict.fromkeys(metrics)), METRICS | CONVENTIONS
     for name in names:
-        if name not in METRICS:
-            raise UserError(f"unknown text metric {name!r}: {nearest(name, METRICS)}")
+        if name not in known:
+            raise UserError(f"unknown text metric {name!r}: {nearest(name, known)}")
     if not pairs:
         raise UserError("no completions to score: the list of (completion, references) is empty")
     for index, (_, references) in enumerate(pairs):
         if isinstance(references, str) or not references:
             raise UserError(f"completion {index} has no list of references: text metrics need at least one reference each")
-    columns = {name: METRICS[name](pairs) for name in names}
+    columns = {name: known[name](pairs) for name in names}
     return TextScores(
         metrics={name: column.corpus for name, column in columns.items()},
         samples=tuple({column.sample_name: column.samples[row] for column in columns.values()} for row in range(len(pairs))),
@@ -143,9 +142,20 @@ def _codebleu(pairs: Sequence[Pair], convention: Convention) -> _Column:
     return _Column(corpus.total, samples, {convention.name: convention.signature}, convention.name, {convention.name: corpus})
 
 
-def _chrf(pairs: Sequence[Pair]) -> _Column:
-    samples = [chrf_metric.sentence_chrf(completion, references) for completion, references in pairs]
-    return _Column(chrf_metric.chrf(pairs), samples, {"chrf": chrf_metric.signature()}, "chrf")
+def _sacre(name: sacre.Name) -> Callable[[Sequence[Pair]], _Column]:
+    def column(pairs: Sequence[Pair]) -> _Column:
+        samples = [sacre.sentence_score(name, completion, references) for completion, references in pairs]
+        return _Column(sacre.corpus_score(name, pairs), samples, {name: sacre.signature(name)}, name)
+
+    return column
+
+
+def _variant(name: str, variant: BleuVariant) -> Callable[[Sequence[Pair]], _Column]:
+    def column(pairs: Sequence[Pair]) -> _Column:
+        samples: list[float] = variant.score(variant.counts(pairs)).tolist()
+        return _Column(bleu(pairs, variant), samples, {name: variant.signature}, name)
+
+    return column
 
 
 def _mean(name: str, signature: str, score: Callable[[str, Sequence[str]], float]) -> Callable[[Sequence[Pair]], _Column]:
@@ -165,7 +175,7 @@ METRICS: dict[str, Callable[[Sequence[Pair]], _Column]] = {
     "codebleu": lambda pairs: _codebleu(pairs, PUBLISHED),
     "codebleu_lexed": lambda pairs: _codebleu(pairs, LEXED),
     "rouge_l": _mean("rouge_l", rouge.SIGNATURE, rouge.rouge_l),
-    "chrf": _chrf,
+    "chrf": _sacre("chrf"),
     "exact_match": _mean("exact_match", "exact-match|space:normalised but indentation|refs:any of|empty:0", exact_match),
     "edit_similarity": _mean(
         "edit_similarity", "edit-similarity|1 - levenshtein / longer|chars|space:ends stripped|refs:best of|empty:0", edit_similarity
@@ -173,4 +183,12 @@ METRICS: dict[str, Callable[[Sequence[Pair]], _Column]] = {
     "syntax_valid": _mean(
         "syntax_valid", f"syntax-valid|ast.parse of Python {_PYTHON}|at least one statement|empty:0", lambda text, _: syntax_valid(text)
     ),
+}
+
+# BLEU as others publish it, computed only where it is asked for: numbers to compare with theirs.
+CONVENTIONS: dict[str, Callable[[Sequence[Pair]], _Column]] = {
+    "bleu_13a": _sacre("bleu_13a"),
+    "bleu_whitespace": _sacre("bleu_whitespace"),
+    "bleu_codexglue_code": _variant("bleu_codexglue_code", CODEXGLUE_TEXT_TO_CODE),
+    "bleu_codexglue_text": _variant("bleu_codexglue_text", CODEXGLUE_CODE_TO_TEXT),
 }

@@ -23,6 +23,7 @@ from codetune.score.bleu import (
     conala_tokens,
     sentence_bleu,
 )
+from codetune.score.text import CONVENTIONS, score_text
 
 REFERENCES = [
     "sorted(l, key=lambda x: (-int(x[1]), x[0]))",
@@ -44,6 +45,23 @@ def test_doctests() -> None:
 
 def test_conala_vector() -> None:
     assert bleu(CORPUS) == pytest.approx(0.87914163, abs=1e-8)
+
+
+def test_the_same_corpus_under_other_conventions() -> None:
+    found = score_text(CORPUS, ["bleu", "bleu_13a", "bleu_whitespace"]).metrics
+    assert {name: round(100 * value, 4) for name, value in found.items()} == {
+        "bleu": 87.9142,
+        "bleu_13a": 86.5868,
+        "bleu_whitespace": 40.4553,
+    }
+
+
+def test_conventions_are_computed_only_where_asked_for() -> None:
+    assert not set(score_text(CORPUS).metrics) & set(CONVENTIONS)
+    found = score_text([*CORPUS, ("", ["x"])], list(CONVENTIONS))
+    assert list(found.metrics) == list(found.samples[0]) == list(found.signatures) == list(CONVENTIONS)
+    assert all(0 < value < 1 for value in found.metrics.values())
+    assert set(found.samples[-1].values()) == {0.0}
 
 
 def test_codexglue_text_to_code_vector(data_folder: Path) -> None:

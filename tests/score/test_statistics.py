@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetune.score import pass_at_k as pass_module
@@ -22,6 +22,7 @@ from codetune.score.statistics import (
     mean_interval,
     paired_bootstrap,
     paired_difference,
+    share,
     sign_flip_p,
     wilson_interval,
 )
@@ -202,6 +203,63 @@ def test_paired_bleu_bootstrap() -> None:
     assert found.losses == 0
     same = paired_bootstrap(counts, counts, CONALA.score, resamples=500)
     assert (same.value, same.low, same.high, same.p_value, same.wins) == (0, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_as_published(successes: int, trials: int, low: float, high: float) -> None:
+    found = wilson_interval(successes, trials)  # Newcombe 1998, table I, method 3
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+
+@settings(deadline=None)  # the first call imports scipy.stats
+@given(st.integers(0, 30), st.integers(1, 30), st.floats(0.5, 0.99))
+def test_wilson_and_mcnemar_equal_scipy(wins: int, losses: int, confidence: float) -> None:
+    from scipy.stats import binomtest
+
+    trials = wins + losses
+    test = binomtest(wins, trials)
+    assert mcnemar_p(wins, losses) == pytest.approx(test.pvalue, rel=1e-9)
+    theirs, found = test.proportion_ci(confidence, method="wilson"), wilson_interval(wins, trials, confidence)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_students_t_and_the_sign_flips_equal_scipy() -> None:
+    from scipy.stats import permutation_test, ttest_1samp
+
+    gaps = np.array([0.25, -0.5, 0.75, 0.25, 0.5, -0.25, 0.125, 0.375])
+    found = paired_difference(0.5 + gaps / 2, 0.5 - gaps / 2)
+    interval = ttest_1samp(gaps, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
+    assert found.p_value == pytest.approx(permutation_test((gaps,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue)
+
+
+def test_bootstrap_by_hand() -> None:
+    # of two problems, one passed: the share is 0, 1/2, 1 with chances 1/4, 1/2, 1/4
+    counts = np.array([[1.0, 1.0], [0.0, 1.0]])
+    found = bootstrap(counts, share, confidence=0.4, resamples=20_000)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)  # 40% in the middle
+    found = bootstrap(counts, share, confidence=0.6, resamples=20_000)
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_samples_of_one_problem_are_drawn_together() -> None:
+    # half of the problems pass all of 10 samples, half none: as uncertain as one sample each, not as ten times as many
+    clustered = bootstrap(np.array([[10.0, 10.0], [0.0, 10.0]] * 20), share)
+    single = bootstrap(np.array([[1.0, 1.0], [0.0, 1.0]] * 20), share)
+    assert (clustered.low, clustered.high) == (single.low, single.high)
+    assert clustered.high - clustered.low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(40), rel=0.1)
+    assert mean_interval(per_problem([(10, 10), (10, 0)] * 20, 1)) == mean_interval([1, 0] * 20)
+
+
+def test_paired_bootstrap_of_unequal_numbers_of_samples_by_hand() -> None:
+    first, second = np.array([[3.0, 4.0], [1.0, 2.0]]), np.array([[2.0, 4.0], [0.0, 2.0]])
+    found = paired_bootstrap(first, second, share, confidence=0.6, resamples=20_000)
+    # gaps of the resamples: both problems 4/6 - 2/6; the first twice 3/4 - 2/4; the second twice 1/2 - 0
+    assert (found.value, found.low, found.high) == pytest.approx((1 / 3, 1 / 4, 1 / 2))
+    assert (found.wins, found.losses) == (2, 0)
 
 
 def test_mistaken_tables_are_refused() -> None:
