@@ -253,7 +253,7 @@ def _with_readability(scores: Scores, samples: Sequence[Sample], jobs: Sequence[
 
 def _score_text(samples: Sequence[Sample], jobs: Sequence[Job], metrics: Sequence[str]) -> TextScores:
     """Text metrics of what the model wrote; whether it is valid syntax is asked of the whole program."""
-    written = [_pair(sample, problem) for sample, (_, problem) in zip(samples, jobs, strict=True)]
+    written = [pair_of(sample, problem) for sample, (_, problem) in zip(samples, jobs, strict=True)]
     text = score_text(written, [name for name in metrics if name != "syntax_valid"])
     if "syntax_valid" not in metrics:
         return text
@@ -266,7 +266,7 @@ def _score_text(samples: Sequence[Sample], jobs: Sequence[Job], metrics: Sequenc
     )
 
 
-def _pair(sample: Sample, problem: Problem) -> tuple[str, list[str]]:
+def pair_of(sample: Sample, problem: Problem) -> tuple[str, list[str]]:
     """What is compared with what: programs, or completion and reference, in any case without the prompt, which would flatter both."""
     if sample.solution is not None:
         given = preamble(problem)

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from codetune.cli.flags import SandboxFlags, takes_flags
 from codetune.cli.output import load_rows, progress_bar
+from codetune.compare import Comparison, compare
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples
 from codetune.errors import UserError
@@ -39,6 +40,7 @@ def score(
     ] = "",
     k: Annotated[str, typer.Option(help="For pass@k, as in '1,10'. Default: 1, 10 and 100 as far as there are samples.")] = "",
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the problems that have samples.")] = False,
+    against: Annotated[Path | None, typer.Option(help="Other samples of the benchmark: is this file better, how sure?")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write each sample's verdict and metrics to this JSONL file.")] = None,
     *,
@@ -46,31 +48,39 @@ def score(
 ) -> None:
     """Score the samples in a JSONL file: tests in the sandbox, text metrics against the references."""
     problems = benchmarks.load(benchmark, data)
-    answers = read_samples(samples, problems)
+    files = [samples] if against is None else [samples, against]
+    answers = [read_samples(file, problems) for file in files]
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
     narration = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
         sandbox = stack.enter_context(running.open()) if problems.executes else None
         progress = stack.enter_context(progress_bar(narration))
-        bar = progress.add_task("programs run", total=len(answers), visible=sandbox is not None)
-        scores = score_samples(
-            problems,
-            answers,
-            sandbox,
-            ks=_parse_ks(k),
-            metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
-            allow_missing=allow_missing,
-            on_result=lambda count: progress.advance(bar, count),
-        )
-    for notice in scores.notices:
+        bar = progress.add_task("programs run", total=sum(map(len, answers)), visible=sandbox is not None)
+        scored = [
+            score_samples(
+                problems,
+                each,
+                sandbox,
+                ks=_parse_ks(k),
+                metrics=[name.strip() for name in metrics.split(",")] if metrics else None,
+                allow_missing=allow_missing,
+                on_result=lambda count: progress.advance(bar, count),
+            )
+            for each in answers
+        ]
+    scores = scored[0]
+    comparison = compare(problems, *zip(scored, answers, strict=True)) if against else None
+    for notice in dict.fromkeys(notice for each in scored for notice in each.notices):
         narration.print(f"note: {escape(notice)}", soft_wrap=True)
     if out is not None:
         out.write_text("".join(json.dumps(to_json(each)) + "\n" for each in scores.samples), encoding="utf-8")
     if as_json:
-        print(json.dumps(scores.summary()))
-    else:
-        _show(scores)
+        print(json.dumps(scores.summary() | ({"against": comparison.summary()} if comparison else {})))
+        return
+    _show(scores)
+    if comparison:
+        _show_comparison(comparison)
 
 
 def _parse_ks(text: str) -> list[int] | None:
@@ -102,3 +112,13 @@ def _show(scores: Scores) -> None:
     if scores.verdicts:
         console.print("verdicts: " + ", ".join(f"{count} {verdict}" for verdict, count in scores.verdicts.items()))
         console.print(f"sandbox: {scores.sandbox_tier}", markup=False)
+
+
+def _show_comparison(found: Comparison) -> None:
+    gap = found.difference
+    better = "better" if gap.low > 0 else "worse" if gap.high < 0 else "not told apart"
+    print(
+        f"against the other file, {found.metric} on {found.num_problems} problems: {100 * gap.value:+.1f} points, "
+        f"95% interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}; better on {gap.wins} problems, worse on {gap.losses}; "
+        f"p = {gap.p_value:.3g} ({gap.method}): {better}"
+    )
