@@ -55,7 +55,7 @@ def compare(benchmark: Benchmark, first: Scored, second: Scored) -> Comparison:
 def _pass_rates(scores: Scores) -> dict[str, float]:
     outcomes: dict[str, list[bool]] = {}
     for sample in scores.samples:
-        if sample.result is not None:
+        if sample.result is not None and sample.result.verdict is not Verdict.INFRASTRUCTURE:
             outcomes.setdefault(sample.task_id, []).append(sample.result.verdict is Verdict.PASSED)
     return {task_id: sum(passed) / len(passed) for task_id, passed in outcomes.items()}
 

@@ -44,8 +44,8 @@ class Scores:
 
     `pass_at_k`, `verdicts`, `exceptions` (by type), `integrity` and `sandbox_tier` are empty where nothing was executed; `metrics`,
     `signatures` and `codebleu_parts` where there are no references. `loads` (see `LoadScores`) is for benchmarks without tests alone,
-    which have no `pass_at_k`. `readability` has units of its own and is empty unless asked for. Keys of `pass_at_k` are k as a string, as JSON has them. `samples` has one score per sample, in the
-    samples' order.
+    which have no `pass_at_k`. `readability` has units of its own and is empty unless asked for. Keys of `pass_at_k` are k as a string,
+    as JSON has them. `samples` has one score per sample, in the samples' order.
     """
 
     benchmark: str
