@@ -30,7 +30,7 @@ test-slow: $(STAMP)
 	$(PYTEST) -m slow
 
 fuzz: $(STAMP)
-	CODETUNE_FUZZ=100000 $(BIN)/python -m pytest tests/data/test_fuzz.py
+	CODETUNE_FUZZ=100000 $(BIN)/python -m pytest tests/data/test_fuzz.py tests/sandbox/test_protocol_fuzz.py
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

@@ -59,7 +59,7 @@ def check_values(link: Link, job: Report) -> Report:
             run += 1
             passed += failed is None
             first = first or failed
-    except (CandidateGone, CandidateExit) as error:
+    except BaseException as error:  # the end of the candidate, or an answer that the protocol does not have there
         run += 1
         first = first or _failure(error, "", link)
     return {**(first or report("passed")), "passed": passed, "run": run}
