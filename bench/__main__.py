@@ -3,6 +3,7 @@
 python -m bench
 python -m bench training --out results.json
 python -m bench codebleu
+python -m bench execution
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import codebleu, training
+from bench import codebleu, execution, training
 from codetune.errors import UserError
 
-BENCHMARKS = {"training": training, "codebleu": codebleu}
+BENCHMARKS = {"training": training, "codebleu": codebleu, "execution": execution}
 
 
 def main(arguments: list[str]) -> int:

@@ -18,21 +18,23 @@ HERE = Path(__file__).resolve().parent
 def peers_python(name: str = "peers") -> Path:
     """The interpreter of a peers' environment, `bench/.venv-<name>` from the pins in `bench/<name>.txt`.
 
-    Made on first use and again whenever the pins change. TORCH_INDEX names an index for torch, as in the Makefile (the CPU
-    build is much smaller). Raises UserError if that fails.
+    Made on first use and again whenever the pins change. A line `# pip: OPTIONS` among them gives pip these options. TORCH_INDEX
+    names an index for torch, as in the Makefile (the CPU build is much smaller). Raises UserError if that fails.
     """
     pins, folder = HERE / f"{name}.txt", HERE / f".venv-{name}"
     python, stamp, wanted = folder / "bin" / "python", folder / "installed.sha256", hashlib.sha256(pins.read_bytes()).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    torch = [line for line in pins.read_text().splitlines() if line.startswith("torch==")]
+    lines = pins.read_text().splitlines()
+    torch = [line for line in lines if line.startswith("torch==")]
+    options = [word for line in lines if line.startswith("# pip: ") for word in line.removeprefix("# pip: ").split()]
     say(f"making the peers' environment in {folder} (once{'; a download of some hundred megabytes' if torch else ''})")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     index = os.environ.get("TORCH_INDEX")
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
     if torch:
         _run([*pip, *(["--extra-index-url", index] if index else []), *torch])
-    _run([*pip, "-r", str(pins)])
+    _run([*pip, *options, "-r", str(pins)])
     stamp.write_text(wanted)
     return python
 

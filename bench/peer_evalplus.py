@@ -45,3 +45,7 @@ def main() -> None:
     seconds = cpu_seconds() - started
     version = importlib.metadata.version("evalplus")
     print(json.dumps({"cpu_seconds": seconds, "programs": len(rows), "passed": passed, "version": version}))
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ EXECUTION, TEXT = (Benchmark("mine", kind, PROBLEMS, "mine.jsonl", "") for kind 
 def outcomes(*passed: str) -> tuple[Scores, list[Sample]]:
     """Scores with one sample per letter and problem: p passed, f failed."""
     rows = [(problem.task_id, letter) for problem, letters in zip(PROBLEMS, passed, strict=False) for letter in letters]
-    results = [ProgramResult(Verdict.PASSED if letter == "p" else Verdict.FAILED) for _, letter in rows]
+    results = [ProgramResult(Verdict.PASSED if letter == "p" else Verdict.WRONG_ANSWER) for _, letter in rows]
     scored = tuple(SampleScore(task_id, 0, "", result) for (task_id, _), result in zip(rows, results, strict=True))
     return Scores("mine", "", len(passed), len(rows), samples=scored), [Sample(task_id, completion="") for task_id, _ in rows]
 
