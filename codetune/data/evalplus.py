@@ -75,7 +75,7 @@ def load_mbpp(path: Path) -> tuple[Problem, ...]:
 
 
 def _problem(row: Row, source: str, prompt: str, instruction: str, shown_test: str) -> Problem:
-    task_id, entry_point, reference = row.text("task_id"), row.text("entry_point"), row.text("canonical_solution")
+    task_id, entry_point, reference = str(row.task_id()), row.text("entry_point"), row.text("canonical_solution")
     oracle = _ORACLES.get(entry_point, "")
     setup = _ORACLE_SETUP.format(program=prompt + reference, entry_point=entry_point, oracle=oracle) if oracle else ""
     atol = row.values.get("atol", 0)
@@ -107,13 +107,13 @@ def _inputs(row: Row, key: str) -> list[Inputs]:
     calls = row.values.get(key) or []
     if not isinstance(calls, list) or not all(isinstance(call, list) for call in calls):
         raise row.error(f"{key!r} must be a list of lists of arguments, got {short(calls)}")
-    form = _MBPP_FORMS.get(row.text("task_id"))
+    form = _MBPP_FORMS.get(str(row.task_id()))
     if form is None:
         return calls
     try:
         return [list(form(call)) for call in calls]
     except (TypeError, ValueError, IndexError, AttributeError) as error:
-        raise row.error(f"{key!r} does not hold what task {row.text('task_id')} takes ({error})") from error
+        raise row.error(f"{key!r} does not hold what task {row.task_id()} takes ({error})") from error
 
 
 def _items_to_tuples(argument: Any) -> list[Any]:

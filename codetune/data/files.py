@@ -37,6 +37,15 @@ class Row:
             raise self.error(f"{key!r} must be a string, got {short(value)}" if key in self.values else f"{key!r} is missing")
         return value
 
+    def task_id(self) -> str | int:
+        """The row's `task_id`: a string that is not empty, or a whole number."""
+        value = self.values.get("task_id")
+        if value is None:
+            raise self.error("'task_id' is missing")
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise self.error(f"'task_id' must be a string or a number, got {short(value)}")
+        return value
+
     def texts(self, key: str) -> list[str]:
         """The list of strings under `key`; absent or null gives an empty list."""
         value = self.values.get(key)

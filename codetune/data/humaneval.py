@@ -18,7 +18,7 @@ def load(path: Path) -> tuple[Problem, ...]:
         entry_point = row.text("entry_point")
         problems.append(
             Problem(
-                task_id=row.text("task_id"),
+                task_id=str(row.task_id()),
                 prompt=row.text("prompt"),
                 reference=row.text("canonical_solution", ""),
                 entry_point=entry_point,

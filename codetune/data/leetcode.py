@@ -25,7 +25,7 @@ def _problem(row: Row) -> Problem:
     description, starter = _wish(row)
     entry_point = row.text("entry_point")
     return Problem(
-        task_id=row.text("task_id"),
+        task_id=str(row.task_id()),
         instruction=f"{description.strip()}\n\nPlease complete the following python code precisely:\n```python\n{starter.rstrip()}\n```",
         prompt=_standard(row.text("prompt")),
         reference=row.text("completion"),

@@ -28,20 +28,10 @@ def load(path: Path) -> tuple[Problem, ...]:
     return tuple(problems.values())
 
 
-def task_id_of(row: Row) -> str | int:
-    """The row's `task_id`: a non-empty string or a whole number."""
-    value = row.values.get("task_id")
-    if value is None:
-        raise row.error("'task_id' is missing")
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise row.error(f"'task_id' must be a string or a number, got {short(value)}")
-    return value
-
-
 def _problem(row: Row, source: str) -> Problem:
     _refuse_misspelt_keys(row)
     problem = Problem(
-        task_id=str(task_id_of(row)),
+        task_id=str(row.task_id()),
         instruction=row.text("instruction", ""),
         input=row.text("input", ""),
         prompt=row.text("prompt", ""),

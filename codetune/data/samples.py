@@ -7,7 +7,6 @@ from pathlib import Path
 
 from codetune.data.benchmarks import Benchmark
 from codetune.data.files import Row, read_rows, short
-from codetune.data.own import task_id_of
 from codetune.errors import nearest
 from codetune.records import Sample
 
@@ -21,7 +20,7 @@ def read_samples(path: Path, benchmark: Benchmark) -> list[Sample]:
     seen: Counter[str] = Counter()
     samples = []
     for row in read_rows(path):
-        given = task_id_of(row)
+        given = row.task_id()
         task_id = benchmark.task_id(given)
         if task_id not in known:
             raise row.error(f"benchmark {benchmark.name!r} has no task_id {short(given)}; {_nearest_id(task_id, known)}")

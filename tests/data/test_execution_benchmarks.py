@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from codetune.data import benchmarks, codexglue, evalplus, leetcode, odex
@@ -253,6 +253,7 @@ def test_no_row_gives_a_traceback(tmp_path: Path, load: Callable[[Path], Any], r
     numbers = st.sampled_from([f"Mbpp/{n}" for n in (2, 63, 75, 106, 115, 124, 250, 259, 278, 307, 722, 252, 580)])
 
     @settings(max_examples=150, deadline=None)
+    @example(changes={"task_id": ""}, task_id="Mbpp/2")
     @given(changes=st.dictionaries(st.sampled_from(sorted(row)), JSON, max_size=3), task_id=numbers)
     def reads(changes: dict[str, Any], task_id: str) -> None:
         path.write_bytes(gzip.compress(json.dumps({**row, "task_id": task_id, **changes}).encode(), 1))
