@@ -20,9 +20,10 @@ from collections.abc import Callable
 from typing import Any
 
 from codetune.sandbox import wire
+from codetune.sandbox.packed import join, snapshot, unpack
 
 Message = tuple[Any, ...]
-BATCH_BYTES = 1 << 20  # of replies in one message
+BATCH_BYTES = 8 << 20  # of replies in one message
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "getattr": getattr,
     "setattr": setattr,
@@ -44,6 +45,7 @@ class Server:
         self.names: dict[str, Any] = {}
         self.objects: list[Any] = []  # what the checker holds handles of; kept alive, so ids stay theirs
         self.numbers: dict[int, int] = {}
+        self.answers: list[tuple[bytes, bytes]] = []  # to the last calls: quick, or full
 
     def serve(self) -> None:
         """Answer until the checker closes the connection."""
@@ -70,6 +72,8 @@ class Server:
             return wire.dumps(("value", value, None if before == after else (args, kwargs)), self.export)
         if operation == "calls":
             return self.calls(*operands)
+        if operation == "answers":
+            return self.full_answers(*operands)
         if operation == "define":
             self.names = define(operands[0], "solution")
             return wire.dumps(("value", None, None))
@@ -83,20 +87,28 @@ class Server:
             return wire.dumps(("value", found, None), self.export)
         return wire.dumps(("value", _OPERATIONS[operation](*operands), None), self.export)
 
-    def calls(self, function: Any, inputs: list[tuple[Any, ...]]) -> bytes:
-        """Replies to several calls at once, as many as fit into a message; the checker asks again for the rest."""
-        replies: list[bytes] = []
+    def calls(self, function: Any, inputs: bytes, first: int) -> bytes:
+        """Quick answers to the calls from number `first` on, as many as fit into a message; the checker asks again for the rest."""
+        self.answers = []
         size = 0
-        for args in inputs:
+        for args in unpack(inputs)[first:]:
+            quick = full = b""
             try:
-                reply = wire.dumps(("value", function(*args)), self.export)
+                value = function(*args)
+                quick = snapshot(value)
+                full = b"" if quick else wire.dumps(("value", value), self.export)
             except BaseException as error:
-                reply = wire.dumps(describe(error))
-            replies.append(reply)
-            size += len(reply)
+                full = wire.dumps(describe(error))
+            self.answers.append((quick, full))
+            size += len(quick)
             if size > BATCH_BYTES:
                 break
-        return wire.dumps(("value", replies, None))
+        return wire.dumps(("value", join([quick for quick, _ in self.answers]), None))
+
+    def full_answers(self, numbers: list[int]) -> bytes:
+        """Answers of the last calls in the wire format, as they were then."""
+        chosen = [self.answers[number] for number in numbers]
+        return wire.dumps(("value", [full or wire.dumps(("value", unpack(quick)), self.export) for quick, full in chosen], None))
 
     def export(self, value: Any) -> tuple[str, int, str]:
         if isinstance(value, Callback):

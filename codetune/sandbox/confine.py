@@ -19,6 +19,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1,
 _SIGKILL = 9
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_NO_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # capset(2): header, and none in any set
 _FIRST_UID = 64000  # a uid per worker where root can step down: no account of a distribution lies here
 
 
@@ -104,8 +105,7 @@ class Confinement:
         if self.uid:
             os.setresgid(self.uid, self.uid, self.uid)
             os.setresuid(self.uid, self.uid, self.uid)
-        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-        if _LIBC.capset(header, (ctypes.c_uint32 * 6)()):
+        if _LIBC.capset(*_NO_CAPABILITIES):
             raise OSError(ctypes.get_errno(), "capset")
         # Changing the uid resets the parent-death signal.
         _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)

@@ -14,14 +14,14 @@ from codetune.errors import UserError
 from codetune.records import AgreementTest, AssertTest, CallTest, Integrity, Problem, ProgramResult, StdioTest, Verdict
 from codetune.sandbox import wire
 from codetune.sandbox.confine import Limits
+from codetune.sandbox.packed import Calls, join, pack
 from codetune.sandbox.worker import Outcome, Step
 
 Judgement = Generator[Step, Outcome, ProgramResult]
-_Call = tuple[tuple[Any, ...], Any, float]  # arguments, expected value, tolerance
+_Call = tuple[tuple[Any, ...], bytes, float]  # arguments, packed value that is expected, tolerance
 
 _REFERENCE_TIMES = 3.0  # a program may take this times what the reference takes, where that is more than the problem's limit
 _REFERENCE_PATIENCE = 10.0  # and the reference itself this times the limit
-_UNANSWERED = object()
 _GROUP_BYTES = 8 << 20  # of tests that go to one pair of processes
 _FLOAT_ATOL = 1e-6  # for agreement with a reference's floats
 _WALL_TIMES, _WALL_EXTRA_S = 3.0, 2.0  # the backstop by wall clock, for programs that sleep or wait
@@ -46,7 +46,7 @@ class Judge:
         self._known: dict[int, Problem] = {}
         self._weak_references: dict[int, bool] = {}
         self._limits_s: dict[int, float] = {}
-        self._groups: dict[int, list[list[_Call]]] = {}
+        self._groups: dict[int, list[Calls]] = {}
 
     def check(self, program: str, problem: Problem) -> Judgement:
         """All tests of the problem: calls and assertions by value, scripts one by one; stops at the first group that fails."""
@@ -80,34 +80,41 @@ class Judge:
         outcome = yield self._step({"kind": "loads", "program": program}, timeout_s)
         return self._result(outcome, Integrity.WEAK)
 
-    def _call_groups(self, problem: Problem) -> Generator[Step, Outcome, list[list[_Call]] | ProgramResult]:
-        """Inputs with what is expected for them, in groups that fit into a message; found out once per problem.
+    def _call_groups(self, problem: Problem) -> Generator[Step, Outcome, list[Calls] | ProgramResult]:
+        """Calls with what is expected of them, in groups that fit into a message; found out once per problem.
 
         Where the reference's answer is what is expected, the reference is asked first.
         """
         key = self._key(problem)
         if key not in self._groups:
-            calls: list[_Call] = [(t.input, t.output, t.atol) for t in problem.tests if isinstance(t, CallTest)]
+            calls: list[_Call] = [(t.input, _packed(t.output), t.atol) for t in problem.tests if isinstance(t, CallTest)]
             agreements = [test for test in problem.tests if isinstance(test, AgreementTest)]
             outputs = yield from self._reference_outputs(problem, [test.input for test in agreements])
             if isinstance(outputs, ProgramResult):
                 return outputs
-            for test, output in zip(agreements, outputs, strict=True):
-                if output is not _UNANSWERED:
-                    calls.append((test.input, output, test.atol or (_FLOAT_ATOL if _is_floats(output) else 0.0)))
+            for test, (output, is_floats) in zip(agreements, outputs, strict=True):
+                if output:
+                    calls.append((test.input, output, test.atol or (_FLOAT_ATOL if is_floats else 0.0)))
             self._groups[key] = _grouped(calls)
         return self._groups[key]
 
-    def _reference_outputs(self, problem: Problem, inputs: list[tuple[Any, ...]]) -> Generator[Step, Outcome, list[Any] | ProgramResult]:
-        """What the reference gives for each input; `_UNANSWERED` where that is too large for its memory or for a message."""
-        outputs: list[Any] = []
+    def _reference_outputs(
+        self, problem: Problem, inputs: list[tuple[Any, ...]]
+    ) -> Generator[Step, Outcome, list[tuple[bytes, bool]] | ProgramResult]:
+        """The packed answer of the reference to each input, with whether it is floats alone.
+
+        Empty where it is too large for its memory or for a message. Not to be unpacked here: it comes from a process that ran
+        the tests' code.
+        """
+        outputs: list[tuple[bytes, bool]] = []
         while len(outputs) < len(inputs):
-            payload = self._payload("outputs", problem.reference_program, problem) | {"inputs": inputs[len(outputs) :]}
+            left = inputs[len(outputs) :]
+            payload = self._payload("outputs", problem.reference_program, problem) | {"inputs": _packed(left), "count": len(left)}
             outcome = yield self._step(payload, _REFERENCE_PATIENCE * self._limit_s(problem))
             outputs += outcome.report.get("outputs", ())
             result = self._result(outcome)
             if result.verdict in (Verdict.MEMORY, Verdict.NONPLAIN):
-                outputs.append(_UNANSWERED)
+                outputs.append((b"", False))
             elif result.verdict is not Verdict.PASSED:
                 found = f"{len(outputs)} of {len(inputs)} inputs: {result.detail}"
                 return ProgramResult(Verdict.INFRASTRUCTURE, f"the reference of {problem.task_id} answered {found}")
@@ -137,9 +144,9 @@ class Judge:
         return self._weak_references[key]
 
     def _values(
-        self, program: str, problem: Problem, calls: Sequence[_Call] = (), asserts: Sequence[str] = ()
+        self, program: str, problem: Problem, calls: Calls | None = None, asserts: Sequence[str] = ()
     ) -> Generator[Step, Outcome, tuple[ProgramResult, bool]]:
-        payload = self._payload("values", program, problem) | {"calls": list(calls), "asserts": list(asserts)}
+        payload = self._payload("values", program, problem) | {"calls": calls, "asserts": list(asserts)}
         outcome = yield from self._timed(payload, problem)
         return self._result(outcome), bool(outcome.report.get("hands_object", False))
 
@@ -172,7 +179,7 @@ class Judge:
 
     def _step(self, payload: dict[str, Any], cpu_s: float, file_bytes: int = 0) -> Step:
         limits = Limits(self.memory_mb, cpu_s, _WALL_TIMES * cpu_s + _WALL_EXTRA_S, max(self.output_bytes, file_bytes))
-        return Step(_packed({**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes}), limits)
+        return Step(wire.dumps({**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes}), limits)
 
     def _result(self, outcome: Outcome, integrity: Integrity = Integrity.STRONG) -> ProgramResult:
         """The checker's word, corrected by how the candidate ended where the checker only saw it vanish."""
@@ -208,27 +215,25 @@ class Judge:
 
 def _packed(value: Any) -> bytes:
     try:
-        return wire.dumps(value)
+        return pack(value)
     except wire.WireError as error:
         raise UserError(f"a test of the problem cannot be sent to the sandbox ({error}): use plain values") from None
 
 
-def _grouped(calls: Sequence[_Call]) -> list[list[_Call]]:
+def _grouped(calls: Sequence[_Call]) -> list[Calls]:
     groups: list[list[_Call]] = []
     size = _GROUP_BYTES
     for call in calls:
-        more = len(_packed(call))
+        more = len(_packed(call[0])) + len(call[1])
         if size + more > _GROUP_BYTES:
             groups.append([])
             size = 0
         groups[-1].append(call)
         size += more
-    return groups
-
-
-def _is_floats(value: Any) -> bool:
-    """A float, or a sequence of nothing else: EvalPlus then never asks for equality."""
-    return isinstance(value, float) or (isinstance(value, list | tuple) and bool(value) and all(isinstance(item, float) for item in value))
+    return [
+        Calls(_packed([args for args, _, _ in group]), join([output for _, output, _ in group]), [atol for _, _, atol in group])
+        for group in groups
+    ]
 
 
 def _script_bytes(test: StdioTest) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 
+@functools.lru_cache(maxsize=16)
 def parse(code: str) -> ast.Module:
-    """The tree, or an empty one where the text does not parse."""
+    """The tree, or an empty one where the text does not parse. Not to be changed: the next caller gets the same."""
     try:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import builtins
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from codetune.sandbox import wire
-
-_CALLS_AT_ONCE = 100
+from codetune.sandbox.packed import split
 
 
 class CandidateGone(BaseException):
@@ -38,12 +37,6 @@ class OfCandidate(NamedTuple):
     type_name: str
     text: str
     does_not_compile: bool
-
-
-class Raised(NamedTuple):
-    """What one of several calls came to that gave no value."""
-
-    error: BaseException
 
 
 class Handle:
@@ -131,26 +124,44 @@ class Link:
             update_in_place(kwargs, changed[1])
         return value
 
-    def calls(self, function: Any, inputs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """For each input in order what the function gives for it, or the exception (not raised) that came instead."""
+    def calls(self, function: Any, inputs: bytes, expected: bytes) -> Iterator[bytes | None]:
+        """For each of the packed calls in order None where the answer is of the expected bytes, else the answer, for `opened`."""
+        wanted = split(expected)
         done = 0
-        while done < len(inputs):
-            replies = self.request(("calls", function, list(inputs[done : done + _CALLS_AT_ONCE])))
-            if type(replies) is not list or not 0 < len(replies) <= min(_CALLS_AT_ONCE, len(inputs) - done):
+        while done < len(wanted):
+            quick = self.request(("calls", function, inputs, done))
+            if quick == expected:
+                yield from [None] * len(wanted)
+                return
+            answers = self._parts(quick, len(wanted) - done)
+            others = [number for number, answer in enumerate(answers) if answer != wanted[done + number]]
+            full = self.request(("answers", others)) if others else []
+            if type(full) is not list or len(full) != len(others) or any(type(answer) is not bytes for answer in full):
                 raise self._broken()
-            for reply in replies:
-                yield self._one_of_many(reply)
-            done += len(replies)
+            found = dict(zip(others, full, strict=True))
+            yield from map(found.get, range(len(answers)))
+            done += len(answers)
 
-    def _one_of_many(self, reply: Any) -> Any:
+    def _parts(self, data: Any, at_most: int) -> list[bytes]:
         try:
-            match wire.loads(reply, self._resolve) if type(reply) is bytes else None:
-                case ("value", value):
-                    return value
-                case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text)):
-                    return Raised(self._exception(kind, base, name, text))
+            parts = split(data) if type(data) is bytes else []
         except wire.WireError:
-            pass
+            parts = []
+        if not 0 < len(parts) <= at_most:
+            raise self._broken()
+        return parts
+
+    def opened(self, reply: bytes) -> Any:
+        """The value in one of many answers. Raises the exception that the candidate gave instead."""
+        try:
+            found = wire.loads(reply, self._resolve)
+        except wire.WireError:
+            raise self._broken() from None
+        match found:
+            case ("value", value):
+                return value
+            case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text)):
+                raise self._exception(kind, base, name, text)
         raise self._broken()
 
     def ask(self, operation: str, *operands: Any) -> Any:

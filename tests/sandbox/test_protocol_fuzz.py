@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from codetune.sandbox import checker, wire
+from codetune.sandbox.packed import join, pack
 from codetune.sandbox.remote import Link
 from tests import fuzz
 
 COUNT = fuzz.count(1500) // 3
-SECRET = secrets.token_hex(16)  # what the tests want; no damage makes it from what the candidate says
+SECRET = secrets.token_hex(16)  # what the tests want, and no damage makes
 JOB: dict[str, Any] = {
     "program": "def f(x):\n    return x\n", "reference": "", "prompt": "", "setup": "", "entry_point": "f", "stdin": "", "expected": SECRET,
-    "calls": [((number,), SECRET, 0.5) for number in range(3)],
+    "calls": (pack([(0,), (1,), (2,)]), join([pack(SECRET)] * 3), [0.5] * 3),
     "asserts": [f"assert f([1]) == {SECRET!r}", f"assert {SECRET!r} in str(f(2))", f"x = f(3)\nassert x.name[0] == {SECRET!r}"],
 }  # fmt: skip
 
@@ -35,10 +36,12 @@ def conversation(kind: str) -> list[Any]:
     """What a harmless, wrong program answers."""
     if kind != "values":
         return [("value", None, None)]
-    many = [wire.dumps(("value", answer)) for answer in ("wrong", [1.5, None], {"a": (2,)})]
+    many = ["wrong", [1.5, None], {"a": (2,)}]
+    quick, full = join([pack(answer) for answer in many]), [wire.dumps(("value", answer)) for answer in many]
     return [
-        ("value", None, None), ("value", {"f": object}, None), ("value", many, None), ("value", "wrong", (([1],), {})),
-        ("raise", "KeyError", "KeyError", "'x'"), ("value", {"name": [0.0] * 9}, None), ("exit", "SystemExit", "SystemExit", "0"),
+        ("value", None, None), ("value", {"f": object}, None), ("value", quick, None), ("value", full, None),
+        ("value", "wrong", (([1],), {})), ("raise", "KeyError", "KeyError", "'x'"), ("value", {"name": [0.0] * 9}, None),
+        ("exit", "SystemExit", "SystemExit", "0"),
     ]  # fmt: skip
 
 
