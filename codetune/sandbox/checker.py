@@ -1,33 +1,64 @@
 """The process that holds the tests: it asks the candidate for values, compares them, and alone can say `passed`.
 
-It runs no line of the program. It is confined like the candidate, because tests come from files, too.
+It runs no line of the program. It is confined like the candidate, because tests come from files, too; and it judges another
+program only where the tests so far can have left nothing behind.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import itertools
 import os
+import resource
 import secrets
 import socket
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 from codetune.sandbox import names, wire
+from codetune.sandbox.harmless import is_harmless
 from codetune.sandbox.packed import Calls, join, pack, split, unpack
 from codetune.sandbox.remote import CandidateExit, CandidateGone, Link, NonPlainResultError, NotPlainError, OfCandidate
 
 Report = dict[str, Any]
 _TAIL_BYTES = 1 << 14  # of stderr, kept for the record
 _DETAIL = 300  # characters
+_MOST_GROWTH_KB = 1 << 17
+READY, SPENT = b"+", b"-"  # after a job: for another one, or not
 
 
-def main(parent: socket.socket, candidate: socket.socket, stdout: int, stderr: int) -> None:
-    """Take one job from the parent, run it, report."""
+def main(control: socket.socket) -> None:
+    """Judge one program after the other: each comes as descriptors of the parent, of the candidate, and of its stdout and stderr.
+
+    Answers each with one byte, and ends where that is `SPENT`: after tests that may have left something behind.
+    """
+    gc.enable()
+    memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    while True:
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 4)
+        if len(descriptors) != 4:
+            return
+        parent, candidate, stdout, stderr = descriptors
+        modules = len(sys.modules)
+        with socket.socket(fileno=parent) as asks, socket.socket(fileno=candidate) as answers:
+            clean = judge_one(asks, answers, stdout, stderr)
+        os.close(stdout)
+        os.close(stderr)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb > _MOST_GROWTH_KB
+        if not clean or grown or len(sys.modules) > modules:
+            control.send(SPENT)
+            return
+        control.send(READY)
+
+
+def judge_one(parent: socket.socket, candidate: socket.socket, stdout: int, stderr: int) -> bool:
+    """Take one job from the parent, run it, report. Whether its tests can have left nothing behind."""
     data = wire.receive(parent)
     if data is None:
-        return
+        return False
     job = wire.loads(data)
     job["stdout"] = stdout
     report = _KINDS[job["kind"]](Link(candidate), job)
@@ -38,6 +69,7 @@ def main(parent: socket.socket, candidate: socket.socket, stdout: int, stderr: i
     report["file_bytes"] = job["file_bytes"]
     report["output_bytes"] = max(os.fstat(stdout).st_size, os.fstat(stderr).st_size)
     wire.send(parent, wire.dumps(report))
+    return all(map(is_harmless, [job.get("setup", ""), job.get("prompt", ""), job.get("entry_point", ""), *job.get("asserts", ())]))
 
 
 def report(verdict: str, detail: str = "", exception: str = "", passed: int = 0, run: int = 0) -> Report:

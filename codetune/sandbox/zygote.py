@@ -1,4 +1,4 @@
-"""A small fresh interpreter that forks two processes per program, the candidate and its checker, and ends both in time.
+"""A small fresh interpreter that forks a candidate for each program, and a checker for it where there is none, and ends both in time.
 
 It is started by `worker.py` with an empty environment, has imported what programs use, and never sees a program, a test or a
 result: those go past it, through sockets that only the checker or the candidate holds. One program at a time.
@@ -11,13 +11,14 @@ import ctypes
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import stat
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from codetune.sandbox import candidate, checker, wire
 from codetune.sandbox.confine import Confinement, Limits, preload
@@ -27,41 +28,36 @@ _GRACE_S = 2.0  # what the checker gets after the candidate's time is up
 _TICK_S = 0.05
 _READY = b"+"  # what a child says once it is confined, before it does anything else
 _HIGHEST_FD = 256
+_CHECKER_CPU_S = 86_400.0  # for all its programs; what it may take for one is _GRACE_S more than the candidate
 
 
-class _Job:
-    """The two processes of one program, and what became of the candidate."""
+class _Checker(NamedTuple):
+    """A checker that is alive, and the limits that it was made under."""
 
-    def __init__(self, parent: socket.socket, confinement: Confinement, limits: Limits) -> None:
-        self.confinement, self.limits = confinement, limits
-        self.started = time.monotonic()
-        self.ends: dict[int, int] = {}  # pid -> wait status
-        self.stopped = ""  # the limit for which the candidate was killed: cpu, wall, threads
-        self.cpu_s = self.waited_s = 0.0
-        self.ready, self.says_ready = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        asks, answers = socket.socketpair()
-        out, err = os.memfd_create("stdout", 0), os.memfd_create("stderr", 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        self.checker = self._fork([null, null, null, parent.fileno(), asks.fileno(), out, err], False, _check)
-        self.candidate = self._fork([null, out, err, answers.fileno()], True, _serve)
-        asks.close()
-        answers.close()
-        for descriptor in (out, err, null, self.says_ready):
-            os.close(descriptor)
+    pid: int
+    control: socket.socket
+    limits: Limits
 
-    def _fork(self, descriptors: list[int], writable: bool, role: Callable[[], None]) -> int:
+
+class _Zygote:
+    """What outlives a job: the measures of this machine, and a checker that can judge another program."""
+
+    def __init__(self, confinement: Confinement) -> None:
+        self.confinement = confinement
+        self.checker: _Checker | None = None
+
+    def fork(self, descriptors: list[int], limits: Limits, writable: bool, says_ready: int, role: Callable[[], None]) -> int:
         """A confined child with exactly these descriptors, numbered from 0."""
         pid = os.fork()
         if pid:
             return pid
         try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGHEST_FD // 2) for descriptor in [*descriptors, self.says_ready]]
+            high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _HIGHEST_FD // 2) for descriptor in [*descriptors, says_ready]]
             for number, descriptor in enumerate(high[:-1]):
                 os.dup2(descriptor, number)
             try:
                 os.chdir(self.confinement.scratch if writable else "/")
-                self.confinement.enter(self.limits, writable)
+                self.confinement.enter(limits, writable)
                 os.write(high[-1], _READY)
             except OSError as error:
                 os.write(high[-1], f"confinement failed: {error}".encode())
@@ -74,23 +70,78 @@ class _Job:
         finally:
             os._exit(0)
 
+    def checker_for(self, limits: Limits, says_ready: int) -> tuple[_Checker, bool]:
+        """A checker with these limits, and whether it is a new one."""
+        if self.checker is not None and self.checker.limits.memory_mb == limits.memory_mb:
+            return self.checker, False
+        self.retire()
+        ours, theirs = socket.socketpair()
+        null = os.open(os.devnull, os.O_RDWR)
+        lasting = limits._replace(cpu_s=_CHECKER_CPU_S)
+        pid = self.fork([null, null, null, theirs.fileno()], lasting, False, says_ready, _check)
+        theirs.close()
+        os.close(null)
+        self.checker = _Checker(pid, ours, limits)
+        return self.checker, True
+
+    def retire(self) -> None:
+        """End the checker, in whatever state it is."""
+        if self.checker is not None:
+            self.checker.control.close()
+            _kill(self.checker.pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.checker.pid, 0)
+            self.checker = None
+
+
+class _Job:
+    """One program: its candidate, and the checker that judges it."""
+
+    def __init__(self, zygote: _Zygote, parent: socket.socket, limits: Limits) -> None:
+        self.zygote, self.limits = zygote, limits
+        self.started = time.monotonic()
+        self.status: int | None = None  # of the candidate, once it has ended
+        self.stopped = ""  # the limit for which the candidate was killed: cpu, wall, threads
+        self.cpu_s = self.waited_s = 0.0
+        self.ready, says_ready = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        asks, answers = socket.socketpair()
+        out, err = os.memfd_create("stdout", 0), os.memfd_create("stderr", 0)
+        null = os.open(os.devnull, os.O_RDONLY)
+        self.checker, is_new = zygote.checker_for(limits, says_ready)
+        self.says_ready = (1 + is_new) * _READY
+        self.candidate = zygote.fork([null, out, err, answers.fileno()], limits, True, says_ready, _serve)
+        with contextlib.suppress(OSError):  # a checker that is gone is found out soon enough
+            socket.send_fds(self.checker.control, [b"j"], [parent.fileno(), asks.fileno(), out, err])
+        asks.close()
+        answers.close()
+        for descriptor in (out, err, null, says_ready):
+            os.close(descriptor)
+
     def wait(self) -> dict[str, Any]:
         """Until the checker is through; kills the candidate at its limits. What became of it, for the parent."""
         deadline = self.started + self.limits.wall_s
-        while self._reap() and self.checker not in self.ends:
+        poll = select.poll()
+        poll.register(self.checker.control, select.POLLIN)
+        while not poll.poll(1000 * _TICK_S):
             now = time.monotonic()
-            if self.candidate not in self.ends and not self.stopped:
+            if not self.stopped and not self._has_ended():
                 self.stopped = self._limit_reached(now, deadline)
                 if self.stopped:
                     deadline = now
                     self.waited_s = _runqueue_wait_s(self.candidate)
                     _kill(self.candidate)
             if now >= deadline + _GRACE_S:
-                _kill(self.checker)
-            signal.sigtimedwait({signal.SIGCHLD}, _TICK_S)
+                break
+        else:
+            if self.checker.control.recv(1) == checker.READY:
+                return self._end()
+        self.zygote.retire()
+        return self._end()
+
+    def _end(self) -> dict[str, Any]:
         seconds = time.monotonic() - self.started
-        self._end_all()
-        status = os.waitstatus_to_exitcode(self.ends.get(self.candidate, 0))
+        self._end_candidate()
+        status = os.waitstatus_to_exitcode(self.status or 0)
         return {
             "stopped": self.stopped, "status": status, "seconds": seconds, "cpu_s": self.cpu_s, "waited_s": self.waited_s,
             "fault": self._fault(),
@@ -103,20 +154,17 @@ class _Job:
         except BlockingIOError:
             said = b""
         os.close(self.ready)
-        return "" if said == 2 * _READY else said.lstrip(_READY).decode("utf-8", "replace") or "a process of the sandbox did not begin"
+        if said == self.says_ready:
+            return ""
+        return said.lstrip(_READY).decode("utf-8", "replace") or "a process of the sandbox did not begin"
 
-    def _reap(self) -> bool:
-        """Collect whoever ended; whether a child is left."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if pid == 0:
-                return True
-            self.ends[pid] = status
-            if pid == self.candidate:
-                self.cpu_s = usage.ru_utime + usage.ru_stime
+    def _has_ended(self, options: int = os.WNOHANG) -> bool:
+        """Whether the candidate has; its status and processor time are taken when it is seen first."""
+        if self.status is None:
+            pid, status, usage = os.wait4(self.candidate, options)
+            if pid:
+                self.status, self.cpu_s = status, usage.ru_utime + usage.ru_stime
+        return self.status is not None
 
     def _limit_reached(self, now: float, deadline: float) -> str:
         if _cpu_s(self.candidate) >= self.limits.cpu_s:
@@ -134,19 +182,18 @@ class _Job:
         except OSError:
             return False
 
-    def _end_all(self) -> None:
+    def _end_candidate(self) -> None:
         """Kill the candidate and all that it left behind: orphans have become children of this process."""
-        if self.candidate not in self.ends:
+        if not self._has_ended():
             _kill(self.candidate)
-            with contextlib.suppress(ChildProcessError):
-                _, status, usage = os.wait4(self.candidate, 0)
-                self.cpu_s = usage.ru_utime + usage.ru_stime
-                if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:  # it was dying of something else already
-                    self.ends[self.candidate] = status
-        while self._reap():
-            for pid in _children():
+            self._has_ended(0)
+            if os.waitstatus_to_exitcode(self.status or 0) == -signal.SIGKILL:  # by us, for it was still alive
+                self.status = None if not self.stopped else self.status
+        while not self.zygote.confinement.seccomp and (orphans := set(_children()) - {self.checker.pid}):
+            for pid in orphans:
                 _kill(pid)
-            time.sleep(0.001)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
 
 
 def _cpu_s(pid: int) -> float:
@@ -182,7 +229,7 @@ def _children() -> list[int]:
 
 
 def _check() -> None:
-    checker.main(socket.socket(fileno=3), socket.socket(fileno=4), stdout=5, stderr=6)
+    checker.main(socket.socket(fileno=3))
 
 
 def _serve() -> None:
@@ -224,9 +271,9 @@ def main(control: socket.socket, scratch: str, worker: int, around: str) -> None
 def _serve_parent(control: socket.socket, scratch: str, worker: int, around: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     preload()
     confinement = Confinement(scratch, worker, around)
+    zygote = _Zygote(confinement)
     gc.collect()
     gc.freeze()  # children do not copy pages only to look for garbage
     gc.disable()  # of no use in a checker that lives for milliseconds
@@ -236,7 +283,7 @@ def _serve_parent(control: socket.socket, scratch: str, worker: int, around: str
         if not data:
             return
         with socket.socket(fileno=descriptors[0]) as parent:
-            job = _Job(parent, confinement, Limits(*wire.loads(data)))
+            job = _Job(zygote, parent, Limits(*wire.loads(data)))
         end = job.wait()
         wipe(scratch)
         control.send(wire.dumps(end))
