@@ -31,7 +31,8 @@ def test_ordinary_tests_are_harmless(code: str) -> None:
         "import random\nrandom.seed(1)", "random.random()", "import sys", "from os import environ", "import math\nmath.pi = 3",
         "math.pi = 3", "del math.pi", "setattr(math, 'pi', 3)", "math.__dict__['pi'] = 3", "import string\nstring.digits += '0'",
         "vars(math)['pi'] = 3", "copy._deepcopy_dispatch[int] = 1", "exec('1')", "from decimal import getcontext",
-        "import collections.abc as c\nc.Sequence.register(int)", "from . import x", "__builtins__", "open('x')", "class A:\n    x = __import__",
+        "import collections.abc as c\nc.Sequence.register(int)", "from . import x", "__builtins__", "open('x')",
+        "class A:\n    x = __import__",
     ],
 )  # fmt: skip
 def test_tests_that_may_change_what_outlives_them_are_not(code: str) -> None:
