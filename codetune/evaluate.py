@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from codetune.callable import make_callable
-from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError, nearest
 from codetune.generate.request import TOO_LONG, Engine, Generated, Request
@@ -30,6 +30,9 @@ from codetune.score.readability import UNITS as READABILITY
 from codetune.score.readability import Written, readability, require_ruff
 from codetune.score.statistics import mean_interval
 from codetune.score.text import CONVENTIONS, METRICS, TextScores, score_text
+
+if TYPE_CHECKING:  # pydantic takes a tenth of a second, which scoring can do without
+    from codetune.config import DecodingConfig
 
 make_callable(__name__)  # `codetune.evaluate(...)` is the API's call
 

@@ -19,8 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from codetune.cli.answering import choose_template, load_benchmark, open_answerer, worked_examples, write_answers
-from codetune.cli.flags import AnswerFlags, SandboxFlags, takes_flags
+from codetune.cli.flags import AnswerFlags
 from codetune.cli.output import load_rows, progress_bar, to_stderr, to_stdout
+from codetune.cli.running import SandboxFlags, takes_flags
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError
 from codetune.evaluate import Answers, score_samples

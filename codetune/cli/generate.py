@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from codetune.cli.answering import choose_template, load_benchmark, open_answerer, worked_examples, write_answers
-from codetune.cli.flags import AnswerFlags, takes_flags
+from codetune.cli.flags import AnswerFlags
 from codetune.cli.output import to_stderr
+from codetune.cli.running import takes_flags
 from codetune.errors import UserError
 from codetune.runs import write_rows
 

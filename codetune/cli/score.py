@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.cli.flags import SandboxFlags, takes_flags
 from codetune.cli.output import load_rows, progress_bar
+from codetune.cli.running import SandboxFlags, takes_flags
 from codetune.compare import Comparison, compare
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from codetune.config import DecodingConfig
 from codetune.generate.request import Generated, Report, Request
+
+if TYPE_CHECKING:
+    from codetune.config import DecodingConfig
 
 
 class FakeEngine:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from codetune.config import DecodingConfig
+if TYPE_CHECKING:
+    from codetune.config import DecodingConfig
+
 
 
 @dataclass(frozen=True, slots=True)
