@@ -4,6 +4,7 @@ python -m bench
 python -m bench training --out results.json
 python -m bench codebleu
 python -m bench execution
+python -m bench attacks
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import codebleu, execution, training
+from bench import attacks, codebleu, execution, training
 from codetune.errors import UserError
 
-BENCHMARKS = {"training": training, "codebleu": codebleu, "execution": execution}
+BENCHMARKS = {"training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks}
 
 
 def main(arguments: list[str]) -> int:
