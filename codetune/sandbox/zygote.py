@@ -187,8 +187,8 @@ class _Job:
         if not self._has_ended():
             _kill(self.candidate)
             self._has_ended(0)
-            if os.waitstatus_to_exitcode(self.status or 0) == -signal.SIGKILL:  # by us, for it was still alive
-                self.status = None if not self.stopped else self.status
+            if not self.stopped and os.waitstatus_to_exitcode(self.status or 0) == -signal.SIGKILL:
+                self.status = None  # it was alive, and well, until now
         while not self.zygote.confinement.seccomp and (orphans := set(_children()) - {self.checker.pid}):
             for pid in orphans:
                 _kill(pid)
@@ -276,7 +276,7 @@ def _serve_parent(control: socket.socket, scratch: str, worker: int, around: str
     zygote = _Zygote(confinement)
     gc.collect()
     gc.freeze()  # children do not copy pages only to look for garbage
-    gc.disable()  # of no use in a checker that lives for milliseconds
+    gc.disable()  # until a child has its role
     control.send(wire.dumps({"tier": confinement.tier}))
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 1 << 12, 1)
