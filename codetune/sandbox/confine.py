@@ -20,6 +20,9 @@ _SIGKILL = 9
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _NO_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # capset(2): header, and none in any set
+_LIMITED = (
+    resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC,
+)  # fmt: skip
 _FIRST_UID = 64000  # a uid per worker where root can step down: no account of a distribution lies here
 
 
@@ -65,8 +68,7 @@ class Confinement:
         if os.geteuid() == 0 and _stdlib_readable(_FIRST_UID + worker):
             self.uid = _FIRST_UID + worker
             os.chown(scratch, self.uid, self.uid)
-        for capability in range(64):  # the bounding set, for all children at once
-            _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        self._give_up_for_all_children()
         self.landlock_abi = landlock.abi()
         self.seccomp = seccomp.supported()
         if self.seccomp:
@@ -83,52 +85,56 @@ class Confinement:
         number = 0 if not self.seccomp else 2 if self.around else 1 if self.landlock_abi else 0
         return f"T{number}: {' + '.join(layers)}"
 
-    def enter(self, limits: Limits, writable: bool) -> None:
-        """Confine the calling process for good; only with `writable` may it write to the scratch folder. Raises OSError."""
-        _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-        os.setsid()
-        self._drop_privileges()
-        _set_rlimits(limits, own_uid=bool(self.uid))
-        _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # /proc/<pid>/mem of a sibling with the same uid stays shut
+    def _give_up_for_all_children(self) -> None:
+        """What children inherit need not be done in each: groups, bounding set, no_new_privs, limits of 0, and where they keep the
+        zygote's uid all capabilities."""
+        for capability in range(64):
+            _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
         if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "no_new_privs")
+        for kind in (resource.RLIMIT_CORE, resource.RLIMIT_MSGQUEUE, resource.RLIMIT_MEMLOCK):
+            resource.setrlimit(kind, (0, 0))
+        self.hard = {kind: resource.getrlimit(kind)[1] for kind in _LIMITED}
+        if os.geteuid() == 0:
+            os.setgroups([])
+            if not self.uid:
+                _drop_capabilities()
+
+    def enter(self, limits: Limits, writable: bool) -> None:
+        """Confine the calling process for good; only with `writable` may it write to the scratch folder. Raises OSError."""
+        os.setsid()
+        if self.uid:
+            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresuid(self.uid, self.uid, self.uid)
+            _drop_capabilities()
+        _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)  # after a change of uid, which resets it
+        self._set_rlimits(limits)
+        _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # /proc/<pid>/mem of a sibling with the same uid stays shut
         if self.landlock_abi:
             landlock.enter(self.open_ruleset if writable else self.closed_ruleset)
         if self.seccomp:
             seccomp.enter(seccomp.program(os.getpid()))
 
-    def _drop_privileges(self) -> None:
-        """Own uid where there is one; in any case no capability is left."""
-        if os.geteuid() != 0:
-            return
-        os.setgroups([])
-        if self.uid:
-            os.setresgid(self.uid, self.uid, self.uid)
-            os.setresuid(self.uid, self.uid, self.uid)
-        if _LIBC.capset(*_NO_CAPABILITIES):
-            raise OSError(ctypes.get_errno(), "capset")
-        # Changing the uid resets the parent-death signal.
-        _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    def _set_rlimits(self, limits: Limits) -> None:
+        memory = limits.memory_mb << 20
+        wanted = {
+            resource.RLIMIT_AS: memory,
+            resource.RLIMIT_DATA: memory,
+            resource.RLIMIT_CPU: math.ceil(limits.cpu_s) + 2,  # a second line: the zygote's clock is finer
+            resource.RLIMIT_FSIZE: limits.file_bytes,
+            resource.RLIMIT_NOFILE: limits.open_files,
+        }
+        if self.uid:  # counted per uid: on a shared uid it would count strangers, so there the zygote counts threads itself
+            wanted[resource.RLIMIT_NPROC] = limits.threads
+        for kind, value in wanted.items():
+            hard = self.hard[kind]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(kind, (value, value))
 
 
-def _set_rlimits(limits: Limits, own_uid: bool) -> None:
-    memory = limits.memory_mb << 20
-    wanted = {
-        resource.RLIMIT_AS: memory,
-        resource.RLIMIT_DATA: memory,
-        resource.RLIMIT_CPU: math.ceil(limits.cpu_s) + 2,  # a second line: the zygote's clock is finer
-        resource.RLIMIT_FSIZE: limits.file_bytes,
-        resource.RLIMIT_NOFILE: limits.open_files,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-    }
-    if own_uid:  # counted per uid: on a shared uid it would count strangers, so there the zygote counts threads itself
-        wanted[resource.RLIMIT_NPROC] = limits.threads
-    for kind, value in wanted.items():
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+def _drop_capabilities() -> None:
+    if _LIBC.capset(*_NO_CAPABILITIES):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def preload() -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from codetune.sandbox.names import parse
+from codetune.sandbox.names import nodes
 
 # fmt: off
 _STATELESS = frozenset((
@@ -26,23 +28,35 @@ _ACTIVE = frozenset((
 @functools.lru_cache(maxsize=64)
 def is_harmless(code: str) -> bool:
     """Whether no statement of the code can change what outlives its own names."""
-    return all(map(_is_harmless, ast.walk(parse(code))))
-
-
-def _is_harmless(node: ast.AST) -> bool:
-    match node:
-        case ast.Import(names=names):
-            return all(_is_stateless(alias.name) for alias in names)
-        case ast.ImportFrom(module=module, level=level):
-            return level == 0 and _is_stateless(module or "")
-        case ast.Name(id=name):
-            return name not in _ACTIVE and not name.startswith("__") and (name in _STATELESS or name not in sys.stdlib_module_names)
-        case ast.Attribute(attr=name, ctx=context):
-            return isinstance(context, ast.Load) and not name.startswith("__") and name != "register"
-        case ast.Subscript(ctx=ast.Store() | ast.Del()):
-            return not any(isinstance(part, ast.Attribute) for part in ast.walk(node.value))
-    return True
+    return all(_RULES[type(node)](node) for node in nodes(code) if type(node) in _RULES)
 
 
 def _is_stateless(module: str) -> bool:
     return module.partition(".")[0] in _STATELESS
+
+
+def _import(node: ast.Import) -> bool:
+    return all(_is_stateless(alias.name) for alias in node.names)
+
+
+def _import_from(node: ast.ImportFrom) -> bool:
+    return not node.level and _is_stateless(node.module or "")
+
+
+def _name(node: ast.Name) -> bool:
+    name = node.id
+    return name not in _ACTIVE and not name.startswith("__") and (name in _STATELESS or name not in sys.stdlib_module_names)
+
+
+def _attribute(node: ast.Attribute) -> bool:
+    return isinstance(node.ctx, ast.Load) and not node.attr.startswith("__") and node.attr != "register"
+
+
+def _subscript(node: ast.Subscript) -> bool:
+    """An item of an attribute may be a module's; what a name holds is the test's own, or was got by a name that is not harmless."""
+    return isinstance(node.ctx, ast.Load) or not any(isinstance(part, ast.Attribute) for part in ast.walk(node.value))
+
+
+_RULES: dict[type, Callable[[Any], bool]] = {
+    ast.Import: _import, ast.ImportFrom: _import_from, ast.Name: _name, ast.Attribute: _attribute, ast.Subscript: _subscript,
+}  # fmt: skip

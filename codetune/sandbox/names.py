@@ -24,9 +24,15 @@ def parse(code: str) -> ast.Module:
         return ast.Module(body=[], type_ignores=[])
 
 
+@functools.lru_cache(maxsize=16)
+def nodes(code: str) -> tuple[ast.AST, ...]:
+    """All nodes of the tree."""
+    return tuple(ast.walk(parse(code)))
+
+
 def used(codes: Iterable[str]) -> set[str]:
     """All names that the codes mention."""
-    return {node.id for code in codes for node in ast.walk(parse(code)) if isinstance(node, ast.Name)}
+    return {node.id for code in codes for node in nodes(code) if isinstance(node, ast.Name)}
 
 
 def defined(tree: ast.Module) -> set[str]:

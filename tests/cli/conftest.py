@@ -49,11 +49,6 @@ def recipe_file(tmp_path: Path, tiny_model: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CODETUNE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def problems_file(tmp_path: Path) -> Path:
     """Two problems of the user's own."""

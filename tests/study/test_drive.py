@@ -127,5 +127,5 @@ def _timeless(path: Path) -> list[Any]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:
         if row.get("result"):
-            row["result"]["seconds"] = 0
+            row["result"] |= {"seconds": 0, "cpu_s": 0}
     return rows
