@@ -66,8 +66,8 @@ def judge_one(parent: socket.socket, candidate: socket.socket, stdout: int, stde
     report["stdout"] = os.pread(stdout, job["keep_bytes"], 0).decode("utf-8", "replace")
     complaint = max(0, os.fstat(stderr).st_size - _TAIL_BYTES)
     report["stderr"] = os.pread(stderr, _TAIL_BYTES, complaint).decode("utf-8", "replace")
-    report["file_bytes"] = job["file_bytes"]
-    report["output_bytes"] = max(os.fstat(stdout).st_size, os.fstat(stderr).st_size)
+    is_cut = max(os.fstat(stdout).st_size, os.fstat(stderr).st_size) >= job["file_bytes"]
+    report["output_cut_at"] = job["file_bytes"] if is_cut else 0
     wire.send(parent, wire.dumps(report))
     return all(map(is_harmless, [job.get("setup", ""), job.get("prompt", ""), job.get("entry_point", ""), *job.get("asserts", ())]))
 

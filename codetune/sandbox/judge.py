@@ -6,7 +6,7 @@ A judgement is a generator: it yields `Step`s, is sent `Outcome`s, and returns t
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,7 @@ class Judge:
 
     def _step(self, payload: dict[str, Any], cpu_s: float, file_bytes: int = 0) -> Step:
         limits = Limits(self.memory_mb, cpu_s, _WALL_TIMES * cpu_s + _WALL_EXTRA_S, max(self.output_bytes, file_bytes))
-        return Step(wire.dumps({**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes}), limits)
+        return Step(_plain(wire.dumps, {**payload, "keep_bytes": self.output_bytes, "file_bytes": limits.file_bytes}), limits)
 
     def _result(self, outcome: Outcome, integrity: Integrity = Integrity.STRONG) -> ProgramResult:
         """The checker's word, corrected by how the candidate ended where the checker only saw it vanish."""
@@ -195,8 +195,8 @@ class Judge:
             detail = "the program was killed for its number of threads"
         elif verdict is Verdict.KILLED and outcome.status < 0:
             detail = f"the program was killed by {signal.Signals(-outcome.status).name}"
-        if verdict is not Verdict.INFRASTRUCTURE and int(report.get("output_bytes", 0)) >= self._file_bytes(report):
-            verdict, detail = Verdict.OUTPUT_LIMIT, f"more than {self._file_bytes(report)} bytes of output; {detail}".removesuffix("; ")
+        if verdict is not Verdict.INFRASTRUCTURE and (limit := int(report.get("output_cut_at", 0))):
+            verdict, detail = Verdict.OUTPUT_LIMIT, f"more than {limit} bytes of output; {detail}".removesuffix("; ")
         return ProgramResult(
             verdict=verdict,
             detail=detail,
@@ -209,13 +209,14 @@ class Judge:
             stdout=str(report.get("stdout", "")),
         )
 
-    def _file_bytes(self, report: dict[str, Any]) -> int:
-        return int(report.get("file_bytes", self.output_bytes))
-
 
 def _packed(value: Any) -> bytes:
+    return _plain(pack, value)
+
+
+def _plain(write: Callable[[Any], bytes], value: Any) -> bytes:
     try:
-        return pack(value)
+        return write(value)
     except wire.WireError as error:
         raise UserError(f"a test of the problem cannot be sent to the sandbox ({error}): use plain values") from None
 

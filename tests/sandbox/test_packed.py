@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from codetune.records import AgreementTest, CallTest, Integrity, Problem, Verdict
+from codetune.errors import UserError
+from codetune.records import AgreementTest, AssertTest, CallTest, Integrity, Problem, Verdict
 from codetune.sandbox import Sandbox, wire
 from codetune.sandbox.packed import join, pack, snapshot, split, unpack
 
@@ -92,3 +93,12 @@ def test_a_reference_that_cannot_answer_is_no_failure_of_the_program(sandbox: Sa
     too_large = "def f(x):\n    return [0] * (1 << 40) if x == 2 else x\n"
     tests = [AgreementTest((x,)) for x in (1, 2, 3)]
     assert counts(sandbox, "def f(x): return x\n", *tests, reference=too_large) == (Verdict.PASSED, 2, 2, "")
+
+
+LONG = "x" * (33 << 20)
+
+
+@pytest.mark.parametrize("test", [AssertTest(f"f('{LONG}')"), CallTest((LONG,), 1)], ids=["text", "value"])
+def test_what_is_larger_than_a_message_is_refused_in_one_line(sandbox: Sandbox, test: Any) -> None:
+    with pytest.raises(UserError, match="a test of the problem cannot be sent to the sandbox"):
+        next(sandbox.check([("def f(x): return x\n", Problem("t", entry_point="f", tests=(test,)))]))
