@@ -26,7 +26,8 @@ from codetune.score.execution import Checker, Job
 
 T = TypeVar("T")
 _FORMAT = "2"  # of the rows and of what the sandbox decides; another one makes all that is kept unknown
-_KEPT_S = 90 * 86_400  # unused for so long a verdict is forgotten
+_DAY_S = 86_400  # how exactly it is kept when a verdict was used last
+_KEPT_S = 90 * _DAY_S  # unused for so long a verdict is forgotten
 _NOT_KEPT = (Verdict.INFRASTRUCTURE, Verdict.TIMEOUT_WALL)  # another try may end otherwise
 
 
@@ -100,10 +101,11 @@ class VerdictCache:
         if self._database is None:
             return None
         try:
-            row = self._database.execute("SELECT result FROM verdict WHERE key = ?", (key,)).fetchone()
+            row = self._database.execute("SELECT result, used FROM verdict WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return None
-            self._database.execute("UPDATE verdict SET used = ? WHERE key = ?", (time.time(), key))
+            if time.time() - row[1] > _DAY_S:
+                self._database.execute("UPDATE verdict SET used = ? WHERE key = ?", (time.time(), key))
             return _result(json.loads(zlib.decompress(row[0])))
         except (sqlite3.Error, zlib.error, ValueError, TypeError):
             return None
