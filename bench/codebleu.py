@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 from bench import environment
 from bench.environment import say
 from bench.parity import EQUAL, counted, make_pairs, reason
-from bench.turns import CHECKOUT, TIMEOUT_S, error_line
+from bench.turns import measured
 from codetune.data import conala
 from codetune.data.files import find_data
 from codetune.errors import UserError
@@ -53,8 +52,10 @@ def run(options: argparse.Namespace) -> None:
         path = Path(temporary) / "pairs.json"
         path.write_text(json.dumps(pairs))
         found = measure(path, python, options.repeats)
-        old_grammar = measure_once(path, "each", "bench.ours_codebleu", python, 0)
-        more_seeds = [measure_once(path, "each", "bench.peer_codebleu", python, seed) for seed in range(options.repeats, options.seeds)]
+        old_grammar = measured(python, "bench.ours_codebleu", str(path), "each")
+        more_seeds = [
+            measured(python, "bench.peer_codebleu", str(path), "each", hash_seed=seed) for seed in range(options.repeats, options.seeds)
+        ]
     peer_rows = zip(*(repeat["rows"] for repeat in found["codebleu", "each"] + more_seeds), strict=True)
     triples = zip(found["codetune", "each"][0]["rows"], peer_rows, old_grammar["rows"], strict=True)
     reasons = [reason(ours, peer, ours_there) for ours, peer, ours_there in triples]
@@ -71,20 +72,10 @@ def measure(pairs: Path, peers: Path, repeats: int) -> Measurements:
     found: Measurements = {(name, level): [] for level in LEVELS for name in systems}
     for seed in range(repeats):
         for name, level in found:
-            found[name, level].append(measure_once(pairs, level, *systems[name], seed))
+            module, python = systems[name]
+            found[name, level].append(measured(python, module, str(pairs), level, hash_seed=seed))
         say(f"run {seed + 1} of {repeats} done")
     return found
-
-
-def measure_once(pairs: Path, level: str, module: str, python: Path, seed: int) -> dict[str, Any]:
-    """What one process measured. Raises UserError with the first line of what went wrong in it."""
-    limits = environment.limited(1) | {"PYTHONHASHSEED": str(seed)}
-    command = [str(python), "-m", module, str(pairs), level]
-    done = subprocess.run(command, cwd=CHECKOUT, env=limits, capture_output=True, text=True, timeout=TIMEOUT_S)
-    if done.returncode:
-        raise UserError(f"{module} failed: {error_line(done.stderr, done.returncode)}")
-    measurement: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measurement
 
 
 def make_record(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 from bench import environment
 from bench.environment import say
-from bench.turns import CHECKOUT, TIMEOUT_S, error_line
+from bench.turns import measured
 from codetune.data import evalplus
 from codetune.data.files import find_data, read_rows
 from codetune.errors import UserError
@@ -52,22 +51,12 @@ def run(options: argparse.Namespace) -> None:
         path = Path(temporary) / "rows.json"
         path.write_text(json.dumps(rows))
         for (test, name), runs in [pair for _ in range(options.repeats) for pair in found.items()]:
-            runs.append(measure_once(path, test, name, Path(sys.executable) if name == "codetune" else python))
+            runs.append(measured(Path(sys.executable) if name == "codetune" else python, MODULES[name], str(path), test))
             say(f"{test}, {name}: {len(rows) / runs[-1]['cpu_seconds']:.1f} programs per CPU s, {runs[-1]['passed']} passed")
     record = make_record(found, (load_before, environment.load_average()))
     print(report(record))
     if options.out:
         options.out.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def measure_once(rows: Path, test: str, name: str, python: Path) -> dict[str, Any]:
-    """What one process measured. Raises UserError with the first line of what went wrong in it."""
-    command = [str(python), "-m", MODULES[name], str(rows), test]
-    done = subprocess.run(command, cwd=CHECKOUT, env=environment.limited(1), capture_output=True, text=True, timeout=TIMEOUT_S)
-    if done.returncode:
-        raise UserError(f"{name} failed: {error_line(done.stderr, done.returncode)}")
-    measurement: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measurement
 
 
 def make_record(found: dict[tuple[str, str], list[dict[str, Any]]], loads: tuple[float, float]) -> dict[str, Any]:

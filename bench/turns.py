@@ -9,11 +9,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import environment
 from bench.environment import say
 from bench.job import Job, Measurement
 from bench.table import Cell
+from codetune.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 3600
@@ -52,6 +54,17 @@ def measure_once(job: Job, python: Path) -> Measurement | str:
     if done.returncode:
         return error_line(done.stderr, done.returncode)
     return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measured(python: Path, module: str, *arguments: str, hash_seed: int = 0) -> dict[str, Any]:
+    """What a module measured in a process of its own: the JSON object in the last line that it prints. Raises UserError."""
+    limits = environment.limited(1) | {"PYTHONHASHSEED": str(hash_seed)}
+    command = [str(python), "-m", module, *arguments]
+    done = subprocess.run(command, cwd=CHECKOUT, env=limits, capture_output=True, text=True, timeout=TIMEOUT_S)
+    if done.returncode:
+        raise UserError(f"{module} failed: {error_line(done.stderr, done.returncode)}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def error_line(stderr: str, returncode: int) -> str:
