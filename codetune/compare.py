@@ -1,7 +1,7 @@
 """Whether one set of samples is better than another on the same benchmark, and how sure that is.
 
-gap = compare(benchmark, (scores, samples), (other_scores, other_samples))
-print(gap.difference.value, gap.difference.low, gap.difference.high, gap.difference.p_value)
+    gap = compare(benchmark, (scores, samples), (other_scores, other_samples))
+    print(gap.difference.value, gap.difference.low, gap.difference.high, gap.difference.p_value)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from codetune.cli.flags import AnswerFlags
+from codetune.cli.flags import ModelFlags
 from codetune.errors import UserError
 from codetune.generate.engine import OwnEngine
 from codetune.models.load import model_hash
@@ -17,7 +17,7 @@ from codetune.records import Json, Problem
 class OwnAnswerer:
     """An open model, and the prompt style that it was trained with, if known."""
 
-    def __init__(self, flags: AnswerFlags) -> None:
+    def __init__(self, flags: ModelFlags) -> None:
         """Loads the model. Raises UserError where it cannot be had."""
         if not flags.model:
             raise UserError("--model is missing: give codetune-base (ships with codetune), a folder, or a hub id")

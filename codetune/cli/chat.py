@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from codetune.cli import flags
 from codetune.cli.answer_own import OwnAnswerer
 from codetune.cli.answering import choose_template
+from codetune.cli.flags import ModelFlags
 from codetune.cli.output import to_stderr, to_stdout
+from codetune.cli.running import takes_flags
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError
@@ -34,16 +35,11 @@ HELP = "Ask for code in words. /run runs the last answer's code in the sandbox, 
 
 
 @app.command()
+@takes_flags
 def chat(
-    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base",
-    adapter: flags.AdapterFlag = None,
-    prompt_style: flags.StyleFlag = None,
+    *,
+    flags: ModelFlags,
     question: Annotated[str | None, typer.Option("-q", "--question", help="Answer this alone, on stdout; piped text is added.")] = None,
-    temperature: flags.TemperatureFlag = 0.0,
-    top_p: flags.TopPFlag = 1.0,
-    max_new_tokens: flags.TokensFlag = 256,
-    seed: flags.SeedFlag = 0,
-    precision: flags.PrecisionFlag = None,
 ) -> None:
     """Ask a model for code in the terminal. Every question stands for itself: earlier ones are not remembered."""
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
@@ -51,14 +47,11 @@ def chat(
         question, piped = piped, ""
     if question is not None and not question.strip():
         raise UserError("the question is empty: give it as in -q 'Reverse a string.', or pipe it in")
-    asked = flags.AnswerFlags(
-        model=model, adapter=adapter, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed, precision=precision
-    )
-    decoding = asked.decoding()
+    decoding = flags.decoding()
     say = to_stderr()
-    with say.status(f"loading {model}"):
-        answerer = OwnAnswerer(asked)
-    template = choose_template(answerer, [], prompt_style, (), say)
+    with say.status(f"loading {flags.model}"):
+        answerer = OwnAnswerer(flags)
+    template = choose_template(answerer, [], flags.prompt_style, (), say)
     talk = Talk(answerer.engine(template), template, decoding)
     if question is not None:
         with say.status("writing"):

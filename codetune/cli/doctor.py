@@ -1,7 +1,7 @@
 """`codetune doctor`: hardware, versions, the sandbox's tier with its self-test, local data sets, and what is missing.
 
-codetune doctor
-codetune doctor --json
+    codetune doctor
+    codetune doctor --json
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from rich.table import Table
 
 from codetune.cli.answering import choose_template, load_benchmark, open_answerer, worked_examples, write_answers
 from codetune.cli.flags import AnswerFlags
-from codetune.cli.output import load_rows, progress_bar, to_stderr, to_stdout
+from codetune.cli.output import progress_bar, to_stderr, to_stdout
 from codetune.cli.running import SandboxFlags, takes_flags
+from codetune.cli.scores import score_rows
 from codetune.data.benchmarks import Benchmark
 from codetune.errors import UserError
 from codetune.evaluate import Answers, score_samples
@@ -102,13 +103,8 @@ def _show(results: dict[str, Json]) -> None:
     for name, found in results.items():
         console.print(f"[bold]{escape(name)}[/bold]: {found['num_problems']} problems, {found['num_samples']} samples")
         table = Table(box=None, show_header=False, padding=(0, 2))
-        for k, share in found["pass_at_k"].items():
-            low, high = found["pass_at_k_ci95"][k]
-            table.add_row(f"pass@{k}", f"[bold]{100 * share:.1f}%[/bold]", f"[dim]95% interval {100 * low:.1f} to {100 * high:.1f}[/dim]")
-        for cells in load_rows(found["loads"]):
+        for cells in score_rows(found):
             table.add_row(*cells)
-        for metric, value in found["metrics"].items():
-            table.add_row(metric, f"{100 * value:.1f}", "")
         if found["verdicts"]:
             table.add_row("verdicts", ", ".join(f"{count} {verdict}" for verdict, count in found["verdicts"].items()), "")
             table.add_row("sandbox", escape(found["sandbox_tier"]), "")

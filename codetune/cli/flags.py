@@ -1,4 +1,4 @@
-"""The flags that say what answers a benchmark's problems, and how: all of them for `generate` and `evaluate`, some for `chat`."""
+"""The flags that say which model writes, and how: those of `chat`, and with more those of `generate` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -15,28 +15,41 @@ from codetune.prompts.template import STYLES
 ENGINES = ("own", "vllm", "openai")
 Endpoint = Literal["chat", "completions"]
 
-AdapterFlag = Annotated[
-    Path | None, typer.Option("--adapter", help="What was tuned: a run folder (runs/x), a PEFT adapter, or a whole tuned model.")
-]
-PrecisionFlag = Annotated[
-    Precision | None, typer.Option("--precision", help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
-]
-StyleFlag = Annotated[
-    str | None,
-    typer.Option("--prompt-style", help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known."),
-]
-TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; 0.2 with --top-p 0.95 is the published sampling.")]
-TopPFlag = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that together reach this share.")]
-TokensFlag = Annotated[int, typer.Option("--max-new-tokens", help="The longest answer, in tokens.")]
-SeedFlag = Annotated[int, typer.Option("--seed", help="Of the sampling; every sample has a random stream of its own.")]
+
+@dataclass(frozen=True, slots=True)
+class ModelFlags:
+    """A model, and how it writes; each field is a flag."""
+
+    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base"
+    adapter: Annotated[Path | None, typer.Option(help="What was tuned: a run folder (runs/x), a PEFT adapter, or a whole tuned model.")] = (
+        None
+    )
+    prompt_style: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known.")
+    ] = None
+    temperature: Annotated[float, typer.Option(help="0 is greedy; 0.2 with --top-p 0.95 is the published sampling.")] = 0.0
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together reach this share.")] = 1.0
+    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 256
+    seed: Annotated[int, typer.Option(help="Of the sampling; every sample has a random stream of its own.")] = 0
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
+    ] = None
+
+    def decoding(self) -> DecodingConfig:
+        """The decoding flags, checked. Raises UserError naming every fault."""
+        given = {name: getattr(self, name) for name in DecodingConfig.model_fields if hasattr(self, name)}
+        decoding = validate(given, DecodingConfig, "decoding flags")
+        n = decoding.n
+        if n > 1 and decoding.temperature == 0:
+            raise UserError(f"--n {n} at temperature 0 would write the same answer {n} times: add --temperature 0.2 --top-p 0.95")
+        return decoding
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerFlags:
-    """What answers, and how it is asked; each field is a flag."""
+class AnswerFlags(ModelFlags):
+    """What answers a benchmark, and how it is asked; each field is a flag."""
 
     model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
-    adapter: AdapterFlag = None
     engine: Annotated[str, typer.Option(help="What writes the answers: own, or openai, a server. vllm is not there yet.")] = "own"
     base_url: Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")] = None
     endpoint: Annotated[
@@ -47,24 +60,10 @@ class AnswerFlags:
         str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")
     ] = None
     n: Annotated[int, typer.Option("-n", "--n", help="Samples per problem.")] = 1
-    temperature: TemperatureFlag = 0.0
-    top_p: TopPFlag = 1.0
-    max_new_tokens: TokensFlag = 256
     batch_size: Annotated[int, typer.Option(help="Answers the own engine writes at once: more is faster and takes more memory.")] = 32
-    seed: SeedFlag = 0
-    prompt_style: StyleFlag = None
     few_shot: Annotated[int, typer.Option(min=0, help="Worked examples before each prompt.")] = 0
     data: Annotated[Path | None, typer.Option(help="A local copy of the named benchmark's file.")] = None
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None
-    precision: PrecisionFlag = None
-
-    def decoding(self) -> DecodingConfig:
-        """The decoding flags, checked. Raises UserError naming every fault."""
-        given = {name: getattr(self, name) for name in DecodingConfig.model_fields}
-        decoding = validate(given, DecodingConfig, "decoding flags")
-        if self.n > 1 and self.temperature == 0:
-            raise UserError(f"--n {self.n} at temperature 0 would write the same answer {self.n} times: add --temperature 0.2 --top-p 0.95")
-        return decoding
 
     def require_consistent(self) -> None:
         """Raises UserError for an engine that there is not, and for flags that go with another one."""

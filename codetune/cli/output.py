@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,17 +24,3 @@ def progress_bar(console: Console) -> Progress:
     """A bar on the terminal; nothing where stderr is a file."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def load_rows(loads: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Name, share and what goes with it, for a table: of `loads`, and of doctests where there are some; nothing where `loads` is empty."""
-    if not loads:
-        return
-    low, high = loads["loads_ci95"]
-    yield _load_row(loads, "loads", f"95% interval {100 * low:.1f} to {100 * high:.1f}")
-    if loads["doctest_problems"]:
-        yield _load_row(loads, "doctests", f"of {loads['doctest_problems']} problems")
-
-
-def _load_row(loads: Mapping[str, Any], name: str, note: str) -> tuple[str, str, str]:
-    return name, f"{100 * loads[name]:.1f}%", f"[dim]{note}; references {100 * loads[f'{name}_ceiling']:.1f}%[/dim]"

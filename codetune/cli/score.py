@@ -1,7 +1,7 @@
 """`codetune score`: what the samples in a JSONL file are worth on a benchmark.
 
-codetune score samples.jsonl --benchmark humaneval
-codetune score samples.jsonl --benchmark my-problems.jsonl --k 1,10 --json
+    codetune score samples.jsonl --benchmark humaneval
+    codetune score samples.jsonl --benchmark my-problems.jsonl --k 1,10 --json
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.cli.output import load_rows, progress_bar
+from codetune.cli.output import progress_bar
 from codetune.cli.running import SandboxFlags, takes_flags
+from codetune.cli.scores import score_rows
 from codetune.compare import Comparison, compare
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples
 from codetune.errors import UserError
 from codetune.evaluate import Scores, score_samples
 from codetune.records import to_json
-from codetune.score.readability import UNITS
 
 app = typer.Typer(add_completion=False)
 
@@ -99,15 +99,8 @@ def _show(scores: Scores) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{escape(scores.benchmark)}[/bold]: {scores.num_problems} problems, {scores.num_samples} samples")
     table = Table(box=None, show_header=False, padding=(0, 2))
-    for k, share in scores.pass_at_k.items():
-        low, high = scores.pass_at_k_ci95[k]
-        table.add_row(f"pass@{k}", f"[bold]{100 * share:.1f}%[/bold]", f"[dim]95% interval {100 * low:.1f} to {100 * high:.1f}[/dim]")
-    for cells in load_rows(scores.loads):
+    for cells in score_rows(scores.summary()):
         table.add_row(*cells)
-    for name, value in scores.metrics.items():
-        table.add_row(name, f"{100 * value:.1f}", "")
-    for name, value in scores.readability.items():
-        table.add_row(name, f"{value:.1f}", f"[dim]{UNITS[name]}[/dim]")
     console.print(table)
     if scores.verdicts:
         console.print("verdicts: " + ", ".join(f"{count} {verdict}" for verdict, count in scores.verdicts.items()))
