@@ -21,6 +21,7 @@ from codetune.errors import UserError, nearest
 Style = Literal["instruction", "alpaca", "docstring", "chat", "completion", "austin-0shot", "incoder"]
 Precision = Literal["fp32", "bf16"]
 Packing = Literal["exact", "padded", "concatenated"]
+LossOn = Literal["completion", "assistant", "all"]
 
 
 class Config(BaseModel):
@@ -77,7 +78,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -86,14 +87,40 @@ def _seeds(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class InfillingConfig(Config):
+    """Plain code turned into fill-in-the-middle (Bavarian et al. 2022), at a rate."""
+
+    rate: float = Field(0.0, ge=0, le=1, description="share of plain code documents; pairs and conversations stay as they are")
+    spm_share: float = Field(0.5, ge=0, le=1, description="of these, how many are written suffix first (SPM); the others prefix first")
+    tokens: Literal["auto"] | tuple[str, str, str] = Field(
+        "auto", description="the marks of prefix, suffix and middle; auto: those of the model's tokenizer"
+    )
+
+
+class DecontaminateConfig(Config):
+    """Training data that overlaps a benchmark is left out, and counted."""
+
+    against: Literal["auto"] | tuple[str, ...] = Field(
+        "auto", description="benchmarks by name, in a study besides its own; auto: those of the study, else all that are found"
+    )
+    run_words: int = Field(13, ge=5, description="so many words in a row, in common, are an overlap (GPT-3's rule; Brown et al. 2020)")
+    min_share: float = Field(0.1, ge=0, le=1, description="of a problem's text, code or tests, in such runs; fewer are set phrases")
+    drop: bool = Field(True, description="leave overlapping training documents out; false: only count them")
+    max_overlap: float = Field(0.0, ge=0, le=1, description="share of a benchmark's problems that training data may overlap")
+    publish_anyway: bool = Field(False, description="show scores beyond max_overlap, marked, instead of striking them out")
+
+
 class DataConfig(Config):
     """What is tuned on, and how it is written as text."""
 
-    source: str = Field(description="basics, conala, leetcode, mbpp, corpus, or a JSON/JSONL file of your own")
+    source: str = Field(description="a name of `codetune data list`, a file of your own, or a folder that `codetune data prepare` wrote")
     split: str = "train"
     path: Path | None = Field(None, description="a local copy of a named source; default: CODETUNE_DATA/<source>")
     prompt_style: Style = "instruction"
-    loss_on: Literal["completion", "all"] = Field("completion", description="which tokens count for the loss")
+    loss_on: LossOn = Field(
+        "completion", description="which tokens count for the loss; assistant: every assistant turn of a conversation, completion: its last"
+    )
+    infilling: InfillingConfig = Field(InfillingConfig(), description="plain code as fill-in-the-middle")
     validation_examples: int = Field(200, ge=0, description="taken off the end where the source has no validation split")
     max_examples: int | None = Field(None, gt=0)
 
@@ -151,6 +178,7 @@ class TrainRecipe(Config):
     data: DataConfig
     method: Annotated[MethodConfig, BeforeValidator(_named)] = FullConfig()
     train: TrainConfig = TrainConfig()
+    decontaminate: DecontaminateConfig | None = Field(None, description="training data that overlaps benchmarks; default: not looked for")
     seed: int = 0
     out: Path | None = Field(None, description="default: runs/<name>")
 
@@ -159,14 +187,15 @@ class StudyRecipe(Config):
     """Methods x models x data x seeds, compared fairly: `codetune study run`."""
 
     name: str
-    models: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(min_length=1)
-    data: Annotated[tuple[DataConfig, ...], BeforeValidator(_listed)] = Field(min_length=1)
-    methods: Annotated[tuple[Annotated[MethodConfig, BeforeValidator(_named)], ...], BeforeValidator(_listed)] = ()
+    models: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(min_length=1)
+    data: Annotated[tuple[DataConfig, ...], BeforeValidator(listed)] = Field(min_length=1)
+    methods: Annotated[tuple[Annotated[MethodConfig, BeforeValidator(_named)], ...], BeforeValidator(listed)] = ()
     few_shot: int = Field(0, ge=0, description="examples in the prompt of the row `base few-shot`; 0: no such row")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = Field((0,), min_length=1)
     train: TrainConfig = TrainConfig()
     decoding: DecodingConfig = DecodingConfig()
-    benchmarks: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(min_length=1)
+    benchmarks: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(min_length=1)
+    decontaminate: DecontaminateConfig = Field(DecontaminateConfig(), description="training data that overlaps the benchmarks")
     max_problems: int | None = Field(None, gt=0, description="only the first so many problems of each benchmark")
     cells_at_once: int = Field(1, gt=0, description="cells that run side by side, the cores shared out evenly; 1 on a GPU")
     out: Path | None = Field(None, description="default: runs/<name>")
@@ -181,6 +210,11 @@ Recipe = TypeVar("Recipe", bound=Config)
 
 def load_recipe(path: Path, kind: type[Recipe], overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `a.b=value` overrides. Raises UserError that lists every fault."""
+    return validate(load_tree(path, overrides), kind, str(path))
+
+
+def load_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys of a recipe file, with overrides, not checked yet."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -193,7 +227,7 @@ def load_recipe(path: Path, kind: type[Recipe], overrides: Sequence[str] = ()) -
         raise UserError(f"{path} holds a {type(tree).__name__}; a recipe is a mapping of keys such as `name:` and `data:`")
     for override in overrides:
         _apply(tree, override)
-    return validate(tree, kind, str(path))
+    return tree
 
 
 def validate(tree: dict[str, Any], kind: type[Recipe], where: str) -> Recipe:
@@ -210,7 +244,7 @@ def shipped_recipes() -> dict[str, Path]:
     package = Path(__file__).parent
     for folder in (package / "recipes", package.parent / "recipes"):
         if folder.is_dir():
-            return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+            return {path.name: path for path in sorted(folder.rglob("*.yaml"))}
     return {}
 
 

@@ -104,6 +104,67 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One thing to learn from, whatever its source: a pair, a conversation or plain code.
+
+    Of a pair, `text` answers `instruction` (with `input`) or continues `prompt`; a conversation has `messages` and no `text`; plain
+    code has `text` alone. Duplicates keep the member with the highest `rank`; a `group` is never torn apart between splits.
+    """
+
+    id: str  # unique in its source, and the same in every run
+    text: str = ""
+    instruction: str = ""
+    input: str = ""
+    prompt: str = ""
+    messages: tuple[Message, ...] = ()
+    entry_point: str = ""
+    tests: tuple[Test, ...] = ()
+    language: str = "python"
+    source: str = ""
+    origin: str = ""  # where a person finds it: a file of a repository, a URL
+    licence: str = ""  # as the source states it, SPDX where it does; "" is unknown
+    group: str = ""  # repository, question or problem family; "" stands for the document alone
+    split: str = ""  # the source's own split (train, validation, test); "" is yet to be assigned
+    rank: float = 0.0  # stars, votes, a score: of the source's own
+    facts: Json = field(default_factory=dict)  # what else the source says: stars, repository_bytes, opted_out, main_language, ...
+
+    @property
+    def kind(self) -> str:
+        """"pair", "chat" or "code"."""
+        return "chat" if self.messages else "pair" if self.instruction or self.prompt else "code"
+
+    @property
+    def whole(self) -> str:
+        """All its text: what is compared, counted and searched."""
+        parts = (self.instruction, self.input, self.prompt, self.text, *(message.content for message in self.messages))
+        return "\n".join(part for part in parts if part)
+
+    @property
+    def problem(self) -> Problem:
+        """A pair or plain code as a problem with its reference."""
+        return Problem(
+            task_id=self.id, instruction=self.instruction, input=self.input, prompt=self.prompt, reference=self.text,
+            entry_point=self.entry_point, tests=self.tests, family=self.group, source=self.source,
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, problem: Problem, **more: Any) -> Document:
+        """A problem with its reference as a pair; `more` are further fields."""
+        return cls(
+            id=problem.task_id, text=problem.reference, instruction=problem.instruction, input=problem.input, prompt=problem.prompt,
+            entry_point=problem.entry_point, tests=problem.tests, group=problem.family, source=problem.source, **more,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One of n answers to a problem: `completion` follows the problem's prompt, or `solution` is the whole program."""
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from codetune.config import LoraConfig, StudyRecipe, TrainRecipe, content_hash, load_recipe
+from codetune.data_recipe import DataRecipe
 from codetune.errors import UserError
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -35,7 +36,7 @@ def complaint(folder: Path, text: str, *overrides: str) -> str:
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_loads(path: Path) -> None:
     tree = yaml.safe_load(path.read_text())
-    recipe = load_recipe(path, StudyRecipe if "models" in tree else TrainRecipe)
+    recipe = load_recipe(path, DataRecipe if "sources" in tree else StudyRecipe if "models" in tree else TrainRecipe)
     assert recipe.name == tree["name"]
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
     "callable": 0, "errors": 0, "records": 0,
-    "config": 1, "runs": 1,
+    "config": 1, "data_recipe": 1, "runs": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4,
@@ -145,6 +145,7 @@ def test_no_junk_drawers() -> None:
         ["data", "stats", "basics-known"],
         ["data", "decontaminate", "nowhere.jsonl"],
         ["data", "prepare", "train-lora.yaml"],
+        ["data", "preview", "basics"],
     ],
     ids=" ".join,
 )
