@@ -7,14 +7,13 @@ beside the references' own share.
 
 from __future__ import annotations
 
-import ast
 import doctest
 import inspect
 import re
 from pathlib import Path
 
+from codetune.data.docstrings import without_docstring
 from codetune.data.files import Row, read_rows
-from codetune.prompts.extract import parse
 from codetune.records import AssertTest, Problem
 
 FILE = "codexglue-python/test.jsonl"
@@ -31,10 +30,10 @@ assert doctest.DocTestRunner(verbose=False).run(examples, out=str).failed == 0
 
 def load(path: Path) -> tuple[Problem, ...]:
     """The problems in file order; `task_id` is the 0-based row number. Rows need `code` and `docstring`."""
-    return tuple(_problem(row, f"{PREFIX}{number}") for number, row in enumerate(read_rows(path)))
+    return tuple(problem(row, f"{PREFIX}{number}") for number, row in enumerate(read_rows(path)))
 
 
-def _problem(row: Row, task_id: str) -> Problem:
+def problem(row: Row, task_id: str) -> Problem:
     """The wish is the docstring's first paragraph, and its examples where it has some: they say how the function is called."""
     docstring, code = inspect.cleandoc(row.text("docstring")), row.text("code")
     if not docstring:
@@ -52,24 +51,6 @@ def _problem(row: Row, task_id: str) -> Problem:
         tests=(AssertTest(_DOCTESTS.format(text=examples, name=found[1])),) if examples else (),
         source="codexglue-python",
     )
-
-
-def without_docstring(code: str) -> str:
-    """The function without its docstring; as it is where it does not parse (Python 2).
-
-    >>> without_docstring('def f(x):\\n    "Say x."\\n    return x\\n')
-    'def f(x):\\n    return x\\n'
-    """
-    tree = parse(code)
-    function = tree.body[0] if tree and tree.body else None
-    if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or ast.get_docstring(function) is None:
-        return code
-    first, *others = function.body
-    lines = code.splitlines(keepends=True)
-    if not others or others[0].lineno == first.end_lineno or first.lineno == function.lineno:  # nothing else, or not on its own lines
-        function.body = others or [ast.Pass()]
-        return ast.unparse(function) + "\n"
-    return "".join([*lines[: first.lineno - 1], *lines[first.end_lineno :]])
 
 
 def _examples(docstring: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from codetune.data.files import read_rows
+from codetune.data.files import Row, read_rows
 from codetune.records import Problem
 
 FILE = "conala/conala-test.json"
 TRAIN_FILE = "conala/conala-train.json"
 PREFIX = "CoNaLa/"
+TRAIN_PREFIX = "CoNaLa/train/"
 
 
 def load(path: Path) -> tuple[Problem, ...]:
@@ -19,17 +20,14 @@ def load(path: Path) -> tuple[Problem, ...]:
 
 def load_train(path: Path) -> tuple[Problem, ...]:
     """The training pairs: 2,379 in the curated training file."""
-    return _load(path, "CoNaLa/train/")
+    return _load(path, TRAIN_PREFIX)
+
+
+def problem(row: Row, task_id: str) -> Problem:
+    """`rewritten_intent` is null where the annotators left the title as it was (79 training and 23 test rows)."""
+    wish = row.text("rewritten_intent", "") or row.text("intent")
+    return Problem(task_id, instruction=wish, reference=row.text("snippet"), source="conala")
 
 
 def _load(path: Path, prefix: str) -> tuple[Problem, ...]:
-    # `rewritten_intent` is null where the annotators left the title as it was (79 training and 23 test rows).
-    return tuple(
-        Problem(
-            task_id=f"{prefix}{number}",
-            instruction=row.text("rewritten_intent", "") or row.text("intent"),
-            reference=row.text("snippet"),
-            source="conala",
-        )
-        for number, row in enumerate(read_rows(path))
-    )
+    return tuple(problem(row, f"{prefix}{number}") for number, row in enumerate(read_rows(path)))

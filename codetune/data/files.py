@@ -23,10 +23,11 @@ _TOO_DEEP = f"lists and objects are nested more than {MAX_NESTING} deep; flatten
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One object of a file and where it stood, for error messages: "data.jsonl, line 3"."""
+    """One object of a file and where it stood, for error messages: "data.jsonl, line 3"; `number` counts a file's rows from 0."""
 
     where: str
     values: dict[str, Any]
+    number: int = 0
 
     def text(self, key: str, default: str | None = None) -> str:
         """The string under `key`; absent or null gives `default`, and a `default` of None makes the key required."""
@@ -79,7 +80,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_data(file: str, data: Path | None) -> Path:
@@ -124,21 +126,21 @@ def _read_text(path: Path) -> str:
 
 
 def _rows_of_list(path: Path, text: str) -> list[Row]:
-    items = _parsed(str(path), text)
+    items = parsed(str(path), text)
     return _checked((f"{path}, item {number}", item) for number, item in enumerate(items, 1))
 
 
 def _rows_of_lines(path: Path, text: str) -> list[Row]:
     # Not splitlines(): it also cuts at U+2028 and the like, which JSON strings may hold.
     return _checked(
-        (where, _parsed(where, line))
+        (where, parsed(where, line))
         for number, line in enumerate(text.split("\n"), 1)
         if line.strip() and (where := f"{path}, line {number}")
     )
 
 
-def _parsed(where: str, text: str) -> Any:
-    """The value of a JSON text. A repeated key is refused, since readers differ in which of its values they take."""
+def parsed(where: str, text: str) -> Any:
+    """The value of a JSON text at `where`. A repeated key is refused, since readers differ in which of its values they take."""
     try:
         value = json.loads(text, object_pairs_hook=_unrepeated)
     except json.JSONDecodeError as error:

@@ -17,10 +17,10 @@ TRAIN_FILE = "leetcode/LeetCodeDataset-v0.1.0-train.jsonl.gz"
 
 def load(path: Path) -> tuple[Problem, ...]:
     """The problems of either version in file order."""
-    return tuple(_problem(row) for row in read_rows(path))
+    return tuple(problem(row) for row in read_rows(path))
 
 
-def _problem(row: Row) -> Problem:
+def problem(row: Row) -> Problem:
     """A program is prompt, completion, test and `check(entry_point)`; `entry_point` is an expression, as `Solution().twoSum`."""
     description, starter = _wish(row)
     entry_point = row.text("entry_point")

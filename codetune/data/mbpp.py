@@ -21,7 +21,7 @@ AUSTIN_EXAMPLES = tuple(f"{PREFIX}{number}" for number in (2, 3, 4))
 
 def load(path: Path) -> tuple[Problem, ...]:
     """All 974 problems, or the 427 of the sanitized file, in file order."""
-    return tuple(_problem(row) for row in read_rows(path))
+    return tuple(problem(row) for row in read_rows(path))
 
 
 def load_split(path: Path, split: str) -> tuple[Problem, ...]:
@@ -35,10 +35,10 @@ def load_test(path: Path) -> tuple[Problem, ...]:
     return load_split(path, "test")
 
 
-def _problem(row: Row) -> Problem:
+def problem(row: Row) -> Problem:
     """`input` holds the asserts: without them nobody can know the function's name (the published prompts show them too)."""
     number = row.values.get("task_id")
-    if not isinstance(number, int):
+    if isinstance(number, bool) or not isinstance(number, int):
         raise row.error(f"'task_id' must be a number, got {number!r}")
     reference = _unix(row.text("code"))
     tests = [_unix(test) for test in row.texts("test_list")]

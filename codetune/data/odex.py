@@ -28,7 +28,7 @@ _CHECK = "def check(candidate)"
 def load(path: Path) -> tuple[Problem, ...]:
     """The problems in file order; `task_id` is the 0-based row number in the file (the rows' own ids repeat)."""
     rows = enumerate(read_rows(path))
-    problems = tuple(_problem(row, number) for number, row in rows if number not in _UNABLE and not LEFT_OUT & _libraries(row))
+    problems = tuple(problem(row, number) for number, row in rows if number not in _UNABLE and not LEFT_OUT & _libraries(row))
     if not problems:
         raise UserError(f"{path}: all rows need third-party libraries; give ODEX's en_test.jsonl")
     return problems
@@ -40,7 +40,7 @@ def _libraries(row: Row) -> set[str]:
     return {*row.texts("library"), *unsaid}
 
 
-def _problem(row: Row, number: int) -> Problem:
+def problem(row: Row, number: int) -> Problem:
     """What stands before `check` (imports, classes) is the program's, too: published runs put all in one namespace."""
     start, entry_point = row.text("test_start"), row.text("entry_point")
     before, found, _ = start.partition(_CHECK)

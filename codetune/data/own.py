@@ -21,32 +21,33 @@ def load(path: Path) -> tuple[Problem, ...]:
     """The file's problems in order; a faulty or repeated row is an error that names its line."""
     problems: dict[str, Problem] = {}
     for row in read_rows(path):
-        problem = _problem(row, path.stem)
-        if problem.task_id in problems:
-            raise row.error(f"task_id {problem.task_id!r} appears twice; every problem needs its own")
-        problems[problem.task_id] = problem
+        found = problem(row, path.stem)
+        if found.task_id in problems:
+            raise row.error(f"task_id {found.task_id!r} appears twice; every problem needs its own")
+        problems[found.task_id] = found
     return tuple(problems.values())
 
 
-def _problem(row: Row, source: str) -> Problem:
+def problem(row: Row, source: str) -> Problem:
+    """One row's problem."""
     _refuse_misspelt_keys(row)
-    problem = Problem(
+    found = Problem(
         task_id=str(row.task_id()),
         instruction=row.text("instruction", ""),
         input=row.text("input", ""),
         prompt=row.text("prompt", ""),
         reference=row.text("reference", ""),
         entry_point=row.text("entry_point", ""),
-        tests=_tests(row),
+        tests=tests_of(row),
         setup=row.text("setup", ""),
         source=source,
         timeout_s=_timeout_s(row),
     )
-    if not (problem.prompt or problem.instruction):
+    if not (found.prompt or found.instruction):
         raise row.error("neither 'prompt' nor 'instruction' is there; give one of them")
-    if any(isinstance(test, CallTest) for test in problem.tests) and not problem.entry_point:
+    if any(isinstance(test, CallTest) for test in found.tests) and not found.entry_point:
         raise row.error("tests with 'input' and 'output' call a function; give its name as 'entry_point'")
-    return problem
+    return found
 
 
 def _refuse_misspelt_keys(row: Row) -> None:
@@ -57,7 +58,7 @@ def _refuse_misspelt_keys(row: Row) -> None:
             raise row.error(f"unknown key {key!r}; did you mean {near[0]!r}?")
 
 
-def _tests(row: Row) -> tuple[Test, ...]:
+def tests_of(row: Row) -> tuple[Test, ...]:
     tests = row.values.get("tests")
     if tests is None:
         return ()
