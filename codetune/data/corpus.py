@@ -18,10 +18,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from codetune.data.decontaminate import BenchmarkIndex
+from codetune.data.cleaning.filters import generated_marker
+from codetune.data.codebase.licences import metadata_licence
+from codetune.data.docstrings import lines_without
 from codetune.data.edits import edit_problem, mentions
+from codetune.data.overlap.benchmark_index import BenchmarkIndex
 from codetune.prompts.template import Template
 from codetune.records import Problem
 
@@ -30,7 +32,6 @@ RESTRICTIVE = re.compile(r"\b(GPL|LGPL|AGPL|MPL|Mozilla|EPL|CC-BY|Proprietary|GN
 _TESTS = {"test", "tests", "testing"}
 _COPIES = {"site-packages", "_vendor", "vendor", "externals", "pip", "ensurepip"}
 _SKIPPED_FOLDERS = _TESTS | _COPIES | {"idlelib", "lib2to3", "turtledemo"}
-_GENERATED = re.compile(r"auto-?generated|@generated|do not edit|machine generated", re.IGNORECASE)
 _STYLES = ("instruction", "instruction", "instruction", "docstring", "alpaca", "completion")
 _EDIT_STYLES = ("instruction", "instruction", "docstring", "alpaca")
 MAX_FILE_BYTES = 100_000
@@ -112,7 +113,7 @@ def installed_packages() -> list[Package]:
     files = tuple(sorted(path for path in library.rglob("*.py") if _wanted(path.relative_to(library))))
     packages = [Package("python-standard-library", sys.version.split()[0], "PSF-2.0", files)]
     for found in sorted(importlib.metadata.distributions(), key=lambda item: item.metadata["Name"].lower()):
-        licence = _licence(found.metadata)
+        licence = metadata_licence(found.metadata)
         name = found.metadata["Name"]
         if name == "codetune" or not PERMISSIVE.search(licence) or RESTRICTIVE.search(licence):
             continue
@@ -155,9 +156,7 @@ def function_problem(node: ast.FunctionDef, lines: list[str], rng: random.Random
     summary = " ".join(docstring.split("\n\n")[0].split())
     if not 15 <= len(summary) <= 400 or not summary.isascii() or any(isinstance(d, ast.expr) for d in node.decorator_list):
         return None
-    head = lines[node.lineno - 1 : node.body[0].lineno - 1]
-    body = lines[(node.body[0].end_lineno or 0) : node.end_lineno]
-    source = _dedent([*head, *body])
+    source = _dedent(lines_without(node.body[0], lines, node.lineno - 1, node.end_lineno))
     if not source or not source.isascii():
         return None
     signature = f"{node.name}({', '.join(argument.arg for argument in node.args.args)})"
@@ -199,7 +198,7 @@ def _read(path: Path, dropped: Counter[str]) -> str | None:
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
         dropped["file does not read or parse"] += 1
         return None
-    if _GENERATED.search(text[:2000]):
+    if generated_marker(text):
         dropped["file is generated"] += 1
         return None
     return text
@@ -222,12 +221,3 @@ def _hash(text: str) -> str:
 
 def _is_held_out(text: str) -> bool:
     return int(_hash(text), 16) % HELD_OUT_ONE_IN == 0
-
-
-def _licence(metadata: Any) -> str:
-    """What the metadata says, the SPDX expression first; the free text only its first line (some hold the whole licence)."""
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
-    classifiers = [line.split("::")[-1].strip() for line in metadata.get_all("Classifier") or () if line.startswith("License ::")]
-    stated = (metadata.get("License") or "").strip().splitlines()
-    return "; ".join(classifiers) or (stated[0] if stated else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from codetune.data.base_corpus import train_tokenizer
 from codetune.data.corpus import (
     Corpus,
     Package,
@@ -17,8 +18,7 @@ from codetune.data.corpus import (
     is_method,
     parsed,
 )
-from codetune.data.decontaminate import BenchmarkIndex
-from codetune.data.prepare import train_tokenizer
+from codetune.data.overlap.benchmark_index import BenchmarkIndex
 
 FILLER = "# " + "x" * 200 + "\n"
 FUNCTION = '''def mean(values):

@@ -1,0 +1,1 @@
+"""A folder or git repository of one's own, as documents."""
