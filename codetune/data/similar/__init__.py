@@ -1,0 +1,1 @@
+"""Equal and similar texts, found by sorting."""
