@@ -70,7 +70,7 @@ def _quality(block: Block, styles: Mapping[str, RowStyle]) -> _Drawn | None:
     bars = [
         Bar(row.label, label, measure.mean, measure.low, measure.high)
         for key, label in keys.items()
-        for row in block.valid_rows
+        for row in block.valid_rows(key.rpartition(":")[0])
         if (measure := row.measures.get(key))
     ]
     caption = "Tests passed and likeness to the reference, per row; lines are 95% intervals. Invalid rows are left out, here and below."
@@ -91,7 +91,7 @@ def _cost(block: Block, styles: Mapping[str, RowStyle]) -> _Drawn | None:
             None if row.is_base else row.trainable_share,
             row.peak_memory_bytes,
         )
-        for row in block.valid_rows
+        for row in block.valid_rows(first)
         if (score := block.score(row, first))
     ]
     if not any(point.share is not None for point in points):
@@ -128,7 +128,7 @@ def _bleu_and_verdict(block: Block) -> _Drawn | None:
     if not executed:
         return None
     scores = {}
-    for row in block.valid_rows:
+    for row in block.valid_rows(executed[0]):
         by_seed = block.outcomes.get((row.label, executed[0]), {})
         # One seed: three would draw every problem three times.
         outcomes = by_seed[min(by_seed)] if by_seed else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from codetune.study.gates import GENERATION_GATES, QUALITY_GATES, TRAINING_GATES, Gate, Level
+from codetune.study.gates import DATA_GATES, GENERATION_GATES, QUALITY_GATES, TRAINING_GATES, Gate, Level
 from codetune.study.summary import Block, Row
 
 _SEVERITY: dict[str, int] = {"ok": 0, "warning": 1, "invalid": 2}
@@ -41,7 +41,8 @@ class GateMessage:
 def gate_lines(block: Block) -> list[GateLine]:
     """Every gate that codetune knows, measured or not, and any other that the records hold."""
     found = {gate.name for row in block.rows for cell in row.cells for gate in cell.gates}
-    listed = [*TRAINING_GATES, *GENERATION_GATES, *(f"{benchmark}:{gate}" for benchmark in block.benchmarks for gate in QUALITY_GATES)]
+    of_benchmarks = (f"{benchmark}:{gate}" for benchmark in block.benchmarks for gate in (*DATA_GATES, *QUALITY_GATES))
+    listed = [*TRAINING_GATES, *GENERATION_GATES, *of_benchmarks]
     return [_line(block, name) for name in [*listed, *sorted(found - set(listed))]]
 
 
@@ -63,6 +64,9 @@ def gates_summary(block: Block) -> str:
     invalid = sum(1 for row in block.rows if row.invalid_cause)
     warnings = sum(gate.level == "warning" for gate in gates)
     rows = "no row is invalid" if not invalid else f"{invalid} of {len(block.rows)} rows are invalid"
+    scores = sum(bool(row.invalid_on(benchmark)) for row in block.rows if not row.invalid_cause for benchmark in block.benchmarks)
+    if scores:
+        rows += f", {scores} score{'' if scores == 1 else 's'} of valid rows {'is' if scores == 1 else 'are'}"
     return f"{len(gates)} checks were made on {len(block.rows)} rows: {rows}, {warnings} warning{'' if warnings == 1 else 's'}."
 
 
@@ -70,7 +74,7 @@ def _line(block: Block, name: str) -> GateLine:
     benchmark, _, kind = name.rpartition(":")
     worst = [_worst(row, name) for row in block.rows]
     threshold = next((gate.threshold for gate in worst if gate), "")
-    title = {**TRAINING_GATES, **GENERATION_GATES, **QUALITY_GATES}.get(kind, kind.replace("_", " "))
+    title = {**TRAINING_GATES, **GENERATION_GATES, **DATA_GATES, **QUALITY_GATES}.get(kind, kind.replace("_", " "))
     return GateLine(title, benchmark, threshold, tuple(None if gate is None else _cell(gate) for gate in worst))
 
 

@@ -31,8 +31,9 @@ TRAINING_GATES: dict[str, str] = {
     "merge": "merged weights give the same logits",
     "adapter_effect": "the adapter changes the logits",
     "eos_labels": "examples end with a supervised EOS",
-    "train_test_overlap": "no test problem is in the training data",
 }
+OVERLAP = "train_test_overlap"
+DATA_GATES: dict[str, str] = {OVERLAP: "no test problem is in the training data"}
 GENERATION_GATES: dict[str, str] = {"batch_invariance": "greedy output does not depend on the batch"}
 QUALITY_GATES: dict[str, str] = {
     "eos_finish": "completions end with EOS",
@@ -79,7 +80,15 @@ class TrainingMeasurements:
     merge_difference: float | None = None  # the same, where the method can be merged
     adapter_effect: float | None = None  # the same, tuned against untuned
     eos_label_share: float | None = None
-    overlapping_problems: int | None = None  # test problems found in the training data
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapMeasurements:
+    """What of one benchmark was found in what a row has seen: its training data, or the examples in its prompt."""
+
+    benchmark: str
+    problems: int  # that were asked
+    overlapping: int  # of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,16 @@ def training_gates(measured: TrainingMeasurements) -> list[Gate]:
         _at_most("merge", m.merge_difference, MERGE_TOLERANCE, "logits differ after merging, relatively by {value:.2g}"),
         _at_least("adapter_effect", m.adapter_effect, MIN_ADAPTER_EFFECT, "the adapter changes the logits only by {value:.2g}"),
         _at_least("eos_labels", m.eos_label_share, MIN_EOS_LABEL_SHARE, "only {value:.1%} of examples end with a supervised EOS"),
-        _count("train_test_overlap", m.overlapping_problems, None, "test problems are in the training data"),
     )
+
+
+def overlap_gate(measured: OverlapMeasurements, max_overlap: float, publish_anyway: bool) -> Gate:
+    """Beyond the share that the recipe allows the score is invalid, or, where the recipe publishes it anyway, marked."""
+    m = measured
+    message = f"{m.overlapping} of {m.problems} problems overlap the training data" + (", published anyway" if publish_anyway else "")
+    share = m.overlapping / max(1, m.problems)
+    level: Level = "warning" if publish_anyway else "invalid"
+    return _compared(f"{m.benchmark}:{OVERLAP}", share, share <= max_overlap, f"<= {max_overlap:g}", message, level)
 
 
 def generation_gates(measured: GenerationMeasurements) -> list[Gate]:

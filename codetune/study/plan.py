@@ -1,7 +1,7 @@
 """The grid of a study: one cell for each model x data x row x seed, keyed by the hash of all that determines what is trained.
 
-Change a learning rate and only those cells are trained again. A finished cell whose benchmarks or decoding changed keeps its
-training and is only evaluated anew.
+Change a learning rate and only those cells are trained again. A finished cell whose decoding changed keeps its training and is only
+evaluated anew. Benchmarks determine which training data is left out; the base row, and a study that drops none, keep theirs too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codetune.config import Config, DataConfig, DecodingConfig, MethodConfig, StudyRecipe, TrainRecipe, content_hash
+from codetune.config import (
+    Config,
+    DataConfig,
+    DecodingConfig,
+    DecontaminateConfig,
+    MethodConfig,
+    StudyRecipe,
+    TrainRecipe,
+    content_hash,
+)
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
-from codetune.data.files import sha256_of
-from codetune.data.sources import load_source
+from codetune.data.training import data_hash
 from codetune.errors import UserError
 from codetune.study.cells import BASE, FEW_SHOT
 
@@ -41,22 +49,32 @@ class CellConfig(Config):
     decoding: DecodingConfig
     benchmarks: tuple[str, ...]
     max_problems: int | None = None
-    hashes: dict[str, Any]  # of model, data and benchmarks
+    decontaminate: DecontaminateConfig  # `against` names the benchmarks
+    hashes: dict[str, Any]  # of model, data, benchmarks, and what the data is decontaminated against
 
     @property
     def evaluation_hash(self) -> str:
         """Of what determines the scores, beyond what was trained."""
-        return content_hash([self.decoding.model_dump(mode="json"), self.benchmarks, self.max_problems, self.hashes["benchmarks"]])
+        how = [self.decoding.model_dump(mode="json"), self.decontaminate.model_dump(mode="json")]
+        return content_hash([*how, self.benchmarks, self.max_problems, self.hashes["benchmarks"]])
 
 
 def plan_cells(recipe: StudyRecipe) -> list[CellConfig]:
     """All cells, each model's base rows first. Raises UserError for data or benchmarks that are not there."""
-    benchmarks = {name: load_benchmark(name).sha256 for name in recipe.benchmarks}
+    against = {name: load_benchmark(name).sha256 for name in against_of(recipe)}
+    benchmarks = {name: against[name] for name in recipe.benchmarks}
     cells: list[CellConfig] = []
     for model in recipe.models:
         for data in recipe.data:
-            cells += _block(recipe, model, data, {"model": model_hash(model), "data": data_hash(data), "benchmarks": benchmarks})
+            hashes = {"model": model_hash(model), "data": _data_hash(data), "benchmarks": benchmarks, "against": against}
+            cells += _block(recipe, model, data, hashes)
     return cells
+
+
+def against_of(recipe: StudyRecipe) -> tuple[str, ...]:
+    """The benchmarks that training data must not overlap: the study's own, and what its recipe names besides."""
+    more = () if recipe.decontaminate.against == "auto" else recipe.decontaminate.against
+    return tuple(dict.fromkeys([*recipe.benchmarks, *more]))
 
 
 def _block(recipe: StudyRecipe, model: str, data: DataConfig, hashes: dict[str, Any]) -> list[CellConfig]:
@@ -71,11 +89,18 @@ def _cell(
     recipe: StudyRecipe, model: str, data: DataConfig, hashes: dict[str, Any], method: MethodConfig | None, seed: int, few_shot: int
 ) -> CellConfig:
     row = (FEW_SHOT if few_shot else BASE) if method is None else method.label or method.name
-    train = None if method is None else TrainRecipe(name=row, model=model, data=data, method=method, train=recipe.train, seed=seed)
+    decontaminate = recipe.decontaminate.model_copy(update={"against": tuple(hashes["against"])})
+    leaving_out = None  # what determines which data is left out, and nothing that only gates ask for
+    if decontaminate.drop and (method is not None or few_shot):
+        leaving_out = decontaminate.model_copy(update=DecontaminateConfig().model_dump(include={"max_overlap", "publish_anyway"}))
+    train = None
+    if method is not None:
+        named = {"name": row, "model": model, "data": data, "method": method, "seed": seed}
+        train = TrainRecipe(**named, train=recipe.train, decontaminate=leaving_out)
     determined = [
         importlib.metadata.version("codetune"), hashes["model"], hashes["data"], data.model_dump(mode="json", exclude={"path"}),
         None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude={"checkpoint_every_s"})],
-        seed, few_shot,
+        seed, few_shot, leaving_out and [leaving_out.run_words, leaving_out.min_share, sorted(hashes["against"].items())],
     ]  # fmt: skip
     key = content_hash(determined)
     label = data.source if data.path is None and "/" not in data.source else Path(data.source).stem
@@ -83,7 +108,7 @@ def _cell(
     return CellConfig(
         key=key, folder=folder, model=model, method=BASE if method is None else method.name, row=row, data=data, data_label=label,
         seed=seed, train=train, few_shot=few_shot, decoding=recipe.decoding, benchmarks=recipe.benchmarks,
-        max_problems=recipe.max_problems, hashes=hashes,
+        max_problems=recipe.max_problems, decontaminate=decontaminate, hashes=hashes,
     )  # fmt: skip
 
 
@@ -106,14 +131,10 @@ def model_hash(model: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def data_hash(data: DataConfig) -> str:
-    """A hash of the training problems' texts. Raises UserError where the data is not there."""
+def _data_hash(data: DataConfig) -> str:
     if data.source == "corpus":
         raise UserError("a study tunes on problems, not on the raw corpus: give data.source as basics, conala, mbpp or a file")
-    if data.path is None and Path(data.source).is_file():
-        return sha256_of(Path(data.source))[:16]
-    problems = load_source(data.source, data.split, data.path)
-    return content_hash([(p.instruction, p.input, p.prompt, p.reference) for p in problems])
+    return data_hash(data)
 
 
 def unfinished(cells: Sequence[CellConfig], results: Sequence[dict[str, Any] | None]) -> list[CellConfig]:

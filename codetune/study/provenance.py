@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codetune.study.cells import Cell, Study
-from codetune.study.tables import format_bytes, format_seconds, format_small_percent
+from codetune.study.tables import format_bytes, format_percent, format_seconds, format_small_percent
 
 _HASHES = ("config_hash", "data_hash", "model_hash")
 
@@ -39,6 +39,7 @@ def fact_cards(study: Study) -> list[FactCard]:
         FactCard("Hardware", tuple(_merged(item.get("hardware") for item in provenance))),
         FactCard("Hashes", tuple(_merged({name: item[name] for name in _HASHES[1:] if name in item} for item in provenance))),
     ]
+    cards += [FactCard(f"Training data and the test: {data}", tuple(facts)) for data, facts in _overlap_facts(study.cells)]
     trained = {cell.row: cell for cell in reversed(study.cells) if cell.train}
     cards += [FactCard(f"Training: {row}", tuple(_training_facts(cell))) for row, cell in reversed(trained.items())]
     return [card for card in cards if card.pairs]
@@ -76,6 +77,21 @@ def _score_facts(cells: Iterable[Cell]) -> Iterator[tuple[str, str]]:
     if tiers := _listed(summary.sandbox_tier for summary in summaries):
         yield "sandbox", tiers
     yield from _merged(summary.signatures for summary in summaries)
+
+
+def _overlap_facts(cells: Iterable[Cell]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """For each data set how much of it overlaps which benchmark, with examples: of the rows that were trained, which have seen it all."""
+    found = {cell.data: cell.overlap for cell in cells if cell.train and cell.overlap}
+    for data, overlap in found.items():
+        facts = []
+        for name, part in overlap.get("benchmarks", {}).items():
+            fate = ("left out" if overlap.get("left_out") else "trained on all the same") if part["documents"] else "nothing to leave out"
+            examples = [
+                f"{e['document']} has {e['task_id']} ({e['rule']}, {format_percent(e['share'], 0)})" for e in part.get("examples", ())
+            ]
+            counts = f"{part['documents']:,} of {overlap['documents']:,} documents overlap {part['problems']:,} problems, {fate}"
+            facts.append((name, "; ".join([counts, *examples])))
+        yield data, facts
 
 
 def _training_facts(cell: Cell) -> Iterator[tuple[str, str]]:

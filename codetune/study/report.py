@@ -28,6 +28,7 @@ from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
 from codetune.study.summary import Block, blocks_of, cell_json
 from codetune.study.view import (
+    MARK,
     DifferencePanel,
     FamilyTable,
     MainTable,
@@ -91,6 +92,7 @@ class Page:
     cells: Sequence[CellText]
     recipe: str
     rule: str = RULE
+    mark: str = MARK
 
 
 def write_report(study_dir: Path) -> Report:

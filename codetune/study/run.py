@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import itertools
 import json
 import signal
 import sys
@@ -22,6 +23,8 @@ from typing import Any
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.overlap.training_overlap import TrainingOverlap
+from codetune.data.training import training_data
 from codetune.errors import UserError
 from codetune.evaluate import Answers, Scores, answer, request, score_samples
 from codetune.generate.engine import OwnEngine
@@ -29,7 +32,7 @@ from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device, hardware, peak_memory_bytes
 from codetune.prompts.template import Template
-from codetune.records import Json, Problem, Verdict, to_json
+from codetune.records import Document, Json, Verdict, to_json
 from codetune.runs import read_json, write_json, write_rows
 from codetune.score.execution import Checker
 from codetune.score.verdicts import open_checker
@@ -37,15 +40,17 @@ from codetune.study.cells import BASE
 from codetune.study.gates import (
     Gate,
     GenerationMeasurements,
+    OverlapMeasurements,
     QualityMeasurements,
     TrainingMeasurements,
     generation_gates,
+    overlap_gate,
     quality_gates,
     training_gates,
 )
 from codetune.study.plan import RESULT, CellConfig, limited
 from codetune.train.checks import difference, probe_batch, probe_logits
-from codetune.train.finetune import finetune, prepare, reload, training_problems
+from codetune.train.finetune import finetune, prepare, reload
 from codetune.train.resume import Progress
 
 INVARIANCE_PROMPTS = 8
@@ -64,14 +69,18 @@ def run_cell(cell: CellConfig) -> None:
     engine = OwnEngine(loaded, adapted)
     results: dict[str, Json] = {}
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
-    gates = _training_gates(cell, summary, loaded, adapted, benchmarks)
+    gates = _training_gates(cell, summary, loaded, adapted)
+    overlap = _overlap(cell)
+    if overlap is not None:
+        gates += _overlap_gates(cell, overlap, benchmarks)
     with open_checker() as sandbox:
         for name, benchmark in zip(cell.benchmarks, benchmarks, strict=True):
             answers, scores = _evaluate(cell, engine, benchmark, template, sandbox)
             results[name] = scores.summary() | {"generation": answers.generation}
             gates += quality_gates(_quality(benchmark, answers, scores))
     gates += generation_gates(_invariance(benchmarks[0], engine, template))
-    write_json(cell.folder / RESULT, _result(cell, summary, results, gates))
+    found = {} if overlap is None else {"train_test_overlap": overlap.summary()}
+    write_json(cell.folder / RESULT, _result(cell, summary, results, gates) | found)
 
 
 def _benchmark(cell: CellConfig, name: str) -> Benchmark:
@@ -81,8 +90,7 @@ def _benchmark(cell: CellConfig, name: str) -> Benchmark:
 
 def _template(cell: CellConfig, loaded: LoadedModel) -> Template:
     """The data's prompt style; for the few-shot row with the first training problems as worked examples."""
-    examples = training_problems(cell.data)[0][: cell.few_shot] if cell.few_shot else ()
-    return loaded.template(cell.data.prompt_style, examples)
+    return loaded.template(cell.data.prompt_style, [document.problem for document in _shown(cell)])
 
 
 def _evaluate(cell: CellConfig, engine: OwnEngine, benchmark: Benchmark, template: Template, sandbox: Checker) -> tuple[Answers, Scores]:
@@ -102,24 +110,46 @@ def _evaluate(cell: CellConfig, engine: OwnEngine, benchmark: Benchmark, templat
     return answers, scores
 
 
-def _training_gates(
-    cell: CellConfig, summary: Json | None, loaded: LoadedModel, adapted: Adapted, benchmarks: list[Benchmark]
-) -> list[Gate]:
-    """What training measured of itself, whether merging changes anything, and whether the test leaked into the training."""
+def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel, adapted: Adapted) -> list[Gate]:
+    """What training measured of itself, and whether merging changes anything."""
     if summary is None or cell.train is None:
         return []
     checks = dict(summary["checks"])
     if adapted.method == "lora":
         checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
-    trained = {_identity(problem) for problem in training_problems(cell.data)[0]}
-    tested = [problem for benchmark in benchmarks for problem in benchmark.problems]
-    checks["overlapping_problems"] = sum(_identity(problem) in trained for problem in tested)
     return training_gates(TrainingMeasurements(**checks))
 
 
-def _identity(problem: Problem) -> str:
-    """What makes a test problem the same as a training one: what is asked and what is answered, white space aside."""
-    return " ".join(f"{problem.instruction}\n{problem.prompt}\n{problem.reference}".split())
+def _overlap(cell: CellConfig) -> TrainingOverlap | None:
+    """What overlaps the benchmarks in the data that the row was trained with, or in the examples of its prompt; None where it has none."""
+    if cell.train is None and not cell.few_shot:
+        return None
+    overlap = training_data(cell.data, cell.decontaminate).overlap
+    if cell.train is None and not overlap.left_out:
+        return overlap.among({document.id for document in _shown(cell)})
+    return overlap
+
+
+def _shown(cell: CellConfig) -> list[Document]:
+    """The worked examples in the prompt of the few-shot row: the first pairs of the training data."""
+    if not cell.few_shot:
+        return []
+    pairs = (each for each in training_data(cell.data, cell.decontaminate).documents() if each.kind == "pair")
+    found = list(itertools.islice(pairs, cell.few_shot))
+    if not found:
+        raise UserError(f"few_shot={cell.few_shot}: {cell.data.source} has no pairs to show in a prompt; set few_shot to 0")
+    return found
+
+
+def _overlap_gates(cell: CellConfig, overlap: TrainingOverlap, benchmarks: list[Benchmark]) -> list[Gate]:
+    """For each benchmark whether what was asked is in the data. What was left out is not."""
+    gates = []
+    for name, benchmark in zip(cell.benchmarks, benchmarks, strict=True):
+        asked = {problem.task_id for problem in benchmark.problems}
+        seen = set[str]() if overlap.left_out else overlap.tasks(benchmark.name) & asked
+        measured = OverlapMeasurements(name, len(asked), len(seen))
+        gates.append(overlap_gate(measured, cell.decontaminate.max_overlap, cell.decontaminate.publish_anyway))
+    return gates
 
 
 def _merge_difference(cell: CellConfig, loaded: LoadedModel, adapted: Adapted) -> float:

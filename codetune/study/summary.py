@@ -7,12 +7,13 @@ several it covers problems and seeds.
 from __future__ import annotations
 
 import statistics as stdlib_statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from codetune.records import Json, Problem
 from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes
+from codetune.study.gates import OVERLAP, Gate, Level
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
 
 ROW_ORDER = (BASE, FEW_SHOT, "full", "lora", "prefix_tuning", "prompt_tuning")
@@ -49,9 +50,20 @@ class Row:
 
     @property
     def invalid_cause(self) -> str:
-        """Why the row's numbers do not stand; empty where they do."""
-        causes = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == "invalid"]
-        return "; ".join(dict.fromkeys(causes))
+        """Why none of the row's numbers stands; empty where they do."""
+        return self.invalid_on("")
+
+    def invalid_on(self, benchmark: str) -> str:
+        """Why the row's numbers on a benchmark do not stand: what makes the whole row invalid, or these."""
+        return self._messages("invalid", lambda gate: gate.benchmark in ("", benchmark))
+
+    def mark_on(self, benchmark: str) -> str:
+        """What must be said beside the row's numbers on a benchmark: that the training data overlaps it, where that is published anyway."""
+        return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{OVERLAP}")
+
+    def _messages(self, level: Level, wanted: Callable[[Gate], bool]) -> str:
+        found = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == level and wanted(gate)]
+        return "; ".join(dict.fromkeys(found))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -125,9 +137,9 @@ class Block:
         names = list(dict.fromkeys(name for row in self.rows for cell in row.cells for name in cell.benchmarks))
         return tuple(sorted(names, key=lambda name: not self.executes(name)))
 
-    @property
-    def valid_rows(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if not row.invalid_cause)
+    def valid_rows(self, benchmark: str) -> tuple[Row, ...]:
+        """The rows whose numbers on a benchmark stand."""
+        return tuple(row for row in self.rows if not row.invalid_on(benchmark))
 
     def executes(self, benchmark: str) -> bool:
         return any(cell.benchmarks[benchmark].pass_at_k for row in self.rows for cell in row.cells if benchmark in cell.benchmarks)
@@ -146,7 +158,7 @@ class Block:
 
     def ranked(self, benchmark: str) -> list[Row]:
         """Valid rows that have a score, best first; equals in table order."""
-        scored = [(row, measure) for row in self.valid_rows if (measure := self.score(row, benchmark))]
+        scored = [(row, measure) for row in self.valid_rows(benchmark) if (measure := self.score(row, benchmark))]
         return [row for row, measure in sorted(scored, key=lambda pair: -pair[1].mean)]
 
     def difference(self, row: Row, other: Row, benchmark: str) -> Difference | None:
@@ -174,6 +186,8 @@ def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[B
 
 def cell_json(block: Block, row: Row) -> Json:
     """One entry of `cells` in `study report --json`."""
+    invalid_on = {name: cause for name in block.benchmarks if (cause := row.invalid_on(name)) and not row.invalid_cause}
+    causes = [row.invalid_cause] if row.invalid_cause else [f"{name}: {cause}" for name, cause in invalid_on.items()]
     return {
         "model": block.model,
         "method": row.label,
@@ -185,8 +199,10 @@ def cell_json(block: Block, row: Row) -> Json:
         "peak_memory_bytes": row.peak_memory_bytes,
         "train_seconds": row.train_seconds,
         "tokens_per_s": row.tokens_per_s,
-        "valid": not row.invalid_cause,
-        "invalid_cause": row.invalid_cause or None,
+        "valid": not causes,
+        "invalid_cause": "; ".join(causes) or None,
+        "invalid_on": invalid_on,  # benchmarks whose scores alone do not stand
+        "marks": {name: mark for name in block.benchmarks if (mark := row.mark_on(name))},
     }
 
 

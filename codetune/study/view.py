@@ -19,6 +19,7 @@ from codetune.study.tables import (
 )
 from codetune.study.words import interval_text, metric_name, paired_detail, told_apart
 
+MARK = "†overlap"  # beside a number whose test is in the training data, where the recipe publishes it anyway
 TEXT_COLUMNS = ("bleu", "codebleu", "rouge_l", "syntax_valid")
 
 
@@ -42,13 +43,18 @@ class IntervalBar:
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """One number of the main table: `note` is its interval, `sort` what it is sorted by ("" sorts last)."""
+    """One number of the main table: `note` is its interval, `sort` what it is sorted by ("" sorts last).
+
+    A number that is not `valid` is struck out; `mark` is what must be known of one that is shown anyway.
+    """
 
     text: str
     note: str = ""
     best: bool = False
     sort: str = ""
     bar: IntervalBar | None = None
+    valid: bool = True
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class MainTable:
     groups: tuple[ColumnGroup, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
+    marks: tuple[str, ...]  # what the marked numbers are marked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,7 @@ class _Measured:
     write: Callable[[float | None], str]
     better: int = 0
     bar: bool = False
+    benchmark: str = ""  # whose numbers these are; "" for costs
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,10 @@ class Names:
 
     def of(self, label: str) -> RowName:
         return RowName(label, self.colors[label], label not in self.invalid)
+
+    def on(self, row: Row, benchmark: str) -> RowName:
+        """The row as one that has numbers on a benchmark: struck out where these do not stand, marked where they overlap."""
+        return RowName(row.label + (f" {MARK}" if row.mark_on(benchmark) else ""), self.colors[row.label], not row.invalid_on(benchmark))
 
 
 def main_table(block: Block, names: Names) -> MainTable:
@@ -197,8 +209,10 @@ def main_table(block: Block, names: Names) -> MainTable:
     for index, row in enumerate(block.rows):
         cells = tuple(_table_cell(block, column, index) for column in columns)
         name = names.of(row.label)
-        rows.append(TableRow(name.label, name.color, name.valid, row.invalid_cause, "; ".join(row.warnings), cells))
-    return MainTable(tuple(groups), tuple(column.column for column in columns), tuple(rows))
+        causes = [row.invalid_cause] if row.invalid_cause else [f"{on}: {why}" for on in block.benchmarks if (why := row.invalid_on(on))]
+        rows.append(TableRow(name.label, name.color, name.valid, "; ".join(causes), "; ".join(row.warnings), cells))
+    marks = tuple(f"{row.label} on {name}: {mark}" for row in block.rows for name in block.benchmarks if (mark := row.mark_on(name)))
+    return MainTable(tuple(groups), tuple(column.column for column in columns), tuple(rows), marks)
 
 
 def metric_tables(block: Block, names: Names) -> list[MetricTable]:
@@ -206,7 +220,9 @@ def metric_tables(block: Block, names: Names) -> list[MetricTable]:
     tables = []
     for benchmark in block.benchmarks:
         keys = dict.fromkeys(key for row in block.rows for key in row.measures if key.startswith(f"{benchmark}:"))
-        lines = tuple(MetricLine(names.of(row.label), tuple(_with_interval(row.measures.get(key)) for key in keys)) for row in block.rows)
+        lines = tuple(
+            MetricLine(names.on(row, benchmark), tuple(_with_interval(row.measures.get(key)) for key in keys)) for row in block.rows
+        )
         columns = tuple(metric_name(key.removeprefix(f"{benchmark}:")) for key in keys)
         tables.append(MetricTable(f"{benchmark}, 0 to 100", columns, lines))
     return tables
@@ -249,13 +265,13 @@ def verdict_tables(block: Block, names: Names) -> list[VerdictTable]:
     """How the programs of each row ended, for benchmarks that run programs; counts over seeds."""
     tables = []
     for benchmark in filter(block.executes, block.benchmarks):
-        counted = {row.label: _verdicts(row, benchmark) for row in block.rows}
-        shown = tuple(v.value for v in Verdict if any(counts[v.value] for counts in counted.values()))
+        counted = [(row, _verdicts(row, benchmark)) for row in block.rows]
+        shown = tuple(v.value for v in Verdict if any(counts[v.value] for _, counts in counted))
         lines = []
-        for row, counts in counted.items():
+        for row, counts in counted:
             total = max(1, counts.total())
             parts = tuple(VerdictPart(v, counts[v], counts[v] / total) for v in shown if counts[v])
-            lines.append(VerdictLine(names.of(row), parts, tuple(counts[v] for v in shown)))
+            lines.append(VerdictLine(names.on(row, benchmark), parts, tuple(counts[v] for v in shown)))
         tables.append(VerdictTable(benchmark, shown, tuple(lines)))
     return tables
 
@@ -269,7 +285,7 @@ def family_tables(block: Block, names: Names) -> list[FamilyTable]:
         if 2 <= len(families) <= len(family_of) / 2:
             lines = [FamilyLine(name, count, _family_shares(block, benchmark, name, family_of)) for name, count in families.items()]
             lines.sort(key=lambda line: (-_spread(line.shares), line.family))
-            tables.append(FamilyTable(benchmark, tuple(names.of(row.label) for row in block.rows), tuple(lines)))
+            tables.append(FamilyTable(benchmark, tuple(names.on(row, benchmark) for row in block.rows), tuple(lines)))
     return tables
 
 
@@ -282,8 +298,10 @@ def tiles(block: Block) -> list[Tile]:
     assert score is not None  # ranked rows have one
     unit = "%" if block.executes(benchmark) else ""
     interval = interval_text(score.low, score.high)
+    mark = f" {MARK}" if best.mark_on(benchmark) else ""
     name = metric_name(block.score_name(benchmark))
-    found = [Tile(f"{best.label}, {name} on {benchmark}", format_score(score.mean), f"95% interval {interval}" if interval else "", unit)]
+    note = f"95% interval {interval}" if interval else ""
+    found = [Tile(f"{best.label}, {name} on {benchmark}{mark}", format_score(score.mean), note, unit)]
     if base is not None and base is not best and (d := block.difference(best, base, benchmark)):
         paired = interval_text(d.low, d.high)
         found.append(Tile(f"over {base.label}", format_points(d.mean), f"paired interval {paired}" if paired else "", "points"))
@@ -296,7 +314,7 @@ def tiles(block: Block) -> list[Tile]:
 
 def _scores(block: Block, benchmark: str, metric: str, label: str, unit: str, bar: bool = False) -> _Measured:
     values = tuple(row.measures.get(f"{benchmark}:{metric}") for row in block.rows)
-    return _Measured(Column(label, unit), values, format_score, better=1, bar=bar)
+    return _Measured(Column(label, unit), values, format_score, better=1, bar=bar, benchmark=benchmark)
 
 
 def _costs(block: Block) -> list[_Measured]:
@@ -317,12 +335,14 @@ def _table_cell(block: Block, column: _Measured, index: int) -> TableCell:
     measure = column.values[index]
     if measure is None:
         return TableCell(MISSING)
-    valid = [value.mean for value, row in zip(column.values, block.rows, strict=True) if value is not None and not row.invalid_cause]
-    best = bool(column.better) and not block.rows[index].invalid_cause and measure.mean == max(valid) > min(valid)
+    on, stands = column.benchmark, not block.rows[index].invalid_on(column.benchmark)
+    valid = [value.mean for value, row in zip(column.values, block.rows, strict=True) if value is not None and not row.invalid_on(on)]
+    best = bool(column.better) and stands and measure.mean == max(valid) > min(valid)
     bar = None
     if column.bar and measure.low is not None and measure.high is not None:
         bar = IntervalBar(round(100 * measure.mean, 2), round(100 * measure.low, 2), round(100 * (measure.high - measure.low), 2))
-    return TableCell(column.write(measure.mean), interval_text(measure.low, measure.high), best, repr(measure.mean), bar)
+    interval = interval_text(measure.low, measure.high)
+    return TableCell(column.write(measure.mean), interval, best, repr(measure.mean), bar, stands, block.rows[index].mark_on(on))
 
 
 def _with_interval(measure: Measure | None) -> str:

@@ -42,9 +42,9 @@ def headline(block: Block) -> str:
     score = block.score(best, benchmark)
     assert score is not None  # ranked rows have one
     if best.is_base and len(ranked) > 1:
-        found = f"{best.label} {_reaches(block, benchmark, score)}{_next(block, ranked)}"
+        found = f"{best.label} {_reaches(block, best, benchmark, score)}{_next(block, ranked)}"
         return f"On {benchmark} no tuned model beats the model as it was: {found}."
-    parts = [f"On {benchmark} {best.label} {_reaches(block, benchmark, score)}"]
+    parts = [f"On {benchmark} {best.label} {_reaches(block, best, benchmark, score)}"]
     if base is not None and base is not best and (difference := block.difference(best, base, benchmark)):
         parts.append(f", {_by(difference, 'the base model')}")
     return "".join(parts) + _next(block, ranked) + _cost(best) + "."
@@ -86,8 +86,10 @@ def interval_text(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else format_interval(low, high)
 
 
-def _reaches(block: Block, benchmark: str, score: Measure) -> str:
+def _reaches(block: Block, row: Row, benchmark: str, score: Measure) -> str:
     interval = f" (95% interval {interval_text(score.low, score.high)})" if score.low is not None else ""
+    if mark := row.mark_on(benchmark):
+        interval += f" ({mark})"
     if block.executes(benchmark):
         return f"passes the tests of {format_percent(score.mean)} of the problems{interval}"
     return f"reaches a BLEU of {format_score(score.mean)}{interval}"

@@ -19,9 +19,11 @@ from codetune.score.bleu import CONALA, bleu, sentence_bleu
 from codetune.score.statistics import wilson_interval
 from codetune.study.gates import (
     GenerationMeasurements,
+    OverlapMeasurements,
     QualityMeasurements,
     TrainingMeasurements,
     generation_gates,
+    overlap_gate,
     quality_gates,
     training_gates,
 )
@@ -193,7 +195,8 @@ def _result(name: dict[str, Any], way: Way, curve: list[dict[str, Any]], benchma
         gates += training_gates(TrainingMeasurements(
             trainable_tensors=75, unmoved_trainable_tensors=0, frozen_tensors=12, moved_frozen_tensors=0, losses=146, non_finite_losses=0,
             reload_difference=0.0, merge_difference=3.1e-7 if way.method == "lora" else None, adapter_effect=way.share, eos_label_share=1.0,
-            overlapping_problems=0))  # fmt: skip
+        ))  # fmt: skip
+        gates += [overlap_gate(OverlapMeasurements(name, summary["num_problems"], 0), 0.0, False) for name, summary in benchmarks.items()]
     for benchmark, summary in benchmarks.items():
         metrics = summary["metrics"]
         gates += quality_gates(QualityMeasurements(

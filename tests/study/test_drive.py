@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
-from codetune.config import StudyRecipe, load_recipe, shipped_recipes, validate
+from codetune.config import DataConfig, DecontaminateConfig, StudyRecipe, load_recipe, shipped_recipes, validate
+from codetune.data import benchmarks
+from codetune.data.overlap.training_overlap import TrainingOverlap
+from codetune.data.sources import load_source
+from codetune.data.training import TrainingData, documents_of, training_data
 from codetune.errors import UserError
 from codetune.models.load import SHIPPED
+from codetune.records import Document
 from codetune.runs import read_json
 from codetune.study.drive import CellProgress, run_study
 from codetune.study.plan import plan_cells
@@ -50,10 +55,14 @@ def test_a_study_runs_and_a_second_call_finds_everything_done(tmp_path: Path) ->
     assert cells["lora"]["valid"], cells["lora"]["invalid_cause"]
     assert 0.05 < cells["lora"]["trainable_share"] < 0.08
     result = next(read_json(path) for path in tmp_path.glob("cells/lora-*/result.json"))
-    assert {gate["name"]: gate["level"] for gate in result["gates"] if ":" not in gate["name"]} == dict.fromkeys(
+    gates = {gate["name"]: gate["level"] for gate in result["gates"]}
+    assert {name: level for name, level in gates.items() if ":" not in name} == dict.fromkeys(
         ("trained_tensors_moved", "frozen_tensors_kept", "finite_loss", "reload", "merge", "adapter_effect", "eos_labels",
-         "train_test_overlap", "batch_invariance"), "ok",
+         "batch_invariance"), "ok",
     )  # fmt: skip
+    assert gates["basics-known:train_test_overlap"] == "ok"
+    assert result["train_test_overlap"]["benchmarks"]["basics-known"]["documents"] == 0
+    assert result["train_test_overlap"]["documents"] == 4810  # all that could be trained on, the limit aside
     again: list[str] = []
     run_study(recipe, lambda progress: again.append(progress.stage))
     assert again == []
@@ -73,6 +82,82 @@ def test_cells_are_keyed_by_what_determines_them(tmp_path: Path) -> None:
     assert set(keys(seeds=[1])[1:]).isdisjoint(plain)
     evaluation = {cell.evaluation_hash for cell in plan_cells(small(tmp_path, [], decoding={"max_new_tokens": 32}))}
     assert evaluation.isdisjoint(cell.evaluation_hash for cell in plan_cells(small(tmp_path, [])))
+
+
+def test_what_is_left_out_of_the_training_data_is_part_of_the_key(tmp_path: Path) -> None:
+    def keys(**decontaminate: Any) -> list[str]:
+        recipe = small(tmp_path, ["lora"], few_shot=1, **({"decontaminate": decontaminate} if decontaminate else {}))
+        return [cell.key for cell in plan_cells(recipe)]
+
+    base, few_shot, lora = keys()
+    assert keys(publish_anyway=True, max_overlap=0.5) == [base, few_shot, lora]  # judged anew, not trained
+    other = keys(run_words=8)
+    assert (other[0], other[1] == few_shot, other[2] == lora) == (base, False, False)
+    more = keys(against=["basics-unseen"])
+    assert more[0] == base
+    assert {few_shot, lora}.isdisjoint(more)
+    kept = keys(drop=False)
+    assert kept[0] == base
+    assert {few_shot, lora}.isdisjoint(kept)
+    assert keys(drop=False, run_words=8) == kept  # nothing of the data depends on it
+    judged = {cell.evaluation_hash for cell in plan_cells(small(tmp_path, [], decontaminate={"publish_anyway": True}))}
+    assert judged.isdisjoint(cell.evaluation_hash for cell in plan_cells(small(tmp_path, [])))
+
+
+def leaking(folder: Path) -> Path:
+    """A training file that has two problems of the test among its rows."""
+    rows = [*load_source("basics")[:40], *benchmarks.load("basics-known").problems[:2]]
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps({"task_id": f"row/{n}", "instruction": p.instruction, "reference": p.reference}) + "\n"
+                            for n, p in enumerate(rows)))  # fmt: skip
+    return path
+
+
+def listed(data: TrainingData) -> tuple[list[Document], list[Document], TrainingOverlap]:
+    validation = [document for shard in data.validation for document in documents_of(shard)]
+    return list(data.documents()), validation, data.overlap
+
+
+def test_what_overlaps_the_test_is_left_out_of_training_and_validation(tmp_path: Path) -> None:
+    data = DataConfig(source=str(leaking(tmp_path)), validation_examples=2)
+    against = DecontaminateConfig(against=("basics-known",), min_share=1.0)
+    train, validation, overlap = listed(training_data(data, against))
+    plain, plain_validation, nothing = listed(training_data(data))
+    assert (len(plain), len(plain_validation), nothing.found) == (40, 2, ())
+    assert validation == []  # both of its rows
+    left_out = {document for document, _ in overlap.found}
+    assert {"row/40", "row/41"} <= left_out
+    assert [one.id for one in train] == [one.id for one in plain if one.id not in left_out]
+    assert {"basics/known/0001", "basics/known/0002"} <= overlap.tasks("basics-known")
+    kept, kept_validation, same = listed(training_data(data, against.model_copy(update={"drop": False})))
+    assert (kept, kept_validation, same.found, same.left_out) == (plain, plain_validation, overlap.found, False)
+    few = data.model_copy(update={"max_examples": 3})
+    assert listed(training_data(few, against))[0] == train[:3]
+    only = tmp_path / "only.jsonl"
+    only.write_text((tmp_path / "mine.jsonl").read_text().splitlines()[-1])
+    with pytest.raises(UserError, match=r"only\.jsonl: all training data overlaps basics-known; tune on other data, or set"):
+        training_data(DataConfig(source=str(only)), against)
+
+
+@pytest.mark.slow
+def test_a_score_is_refused_where_the_test_was_trained_on_unless_it_is_published_anyway(tmp_path: Path) -> None:
+    data = {"source": str(leaking(tmp_path)), "validation_examples": 4}
+
+    def lora(**decontaminate: Any) -> dict[str, Any]:
+        recipe = small(tmp_path / "study", ["lora"], data=data, decontaminate={"drop": False} | decontaminate)
+        run_study(recipe, silent)
+        cells = {cell["method"]: cell for cell in report_json(tmp_path / "study")["cells"]}
+        assert (cells["base"]["valid"], cells["base"]["marks"]) == (True, {})  # has seen nothing
+        return cells["lora"]
+
+    refused = lora()
+    assert refused["valid"] is False
+    assert "of 6 problems overlap the training data" in refused["invalid_on"]["basics-known"]
+    [trained] = (tmp_path / "study").glob("cells/lora-*/train.json")
+    before = trained.stat().st_mtime_ns
+    published = lora(publish_anyway=True)
+    assert (published["valid"], list(published["marks"])) == (True, ["basics-known"])
+    assert trained.stat().st_mtime_ns == before  # judged anew, not trained again
 
 
 def test_what_cannot_work_is_one_line(tmp_path: Path) -> None:

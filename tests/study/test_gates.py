@@ -8,11 +8,11 @@ import pytest
 
 from codetune.records import to_json
 from codetune.study import gates
-from codetune.study.gates import GenerationMeasurements, QualityMeasurements, TrainingMeasurements
+from codetune.study.gates import GenerationMeasurements, OverlapMeasurements, QualityMeasurements, TrainingMeasurements
 
 GOOD_TRAINING = TrainingMeasurements(
     trainable_tensors=20, unmoved_trainable_tensors=0, frozen_tensors=50, moved_frozen_tensors=0, losses=100, non_finite_losses=0,
-    reload_difference=0.0, merge_difference=1e-6, adapter_effect=0.3, eos_label_share=1.0, overlapping_problems=0,
+    reload_difference=0.0, merge_difference=1e-6, adapter_effect=0.3, eos_label_share=1.0,
 )  # fmt: skip
 GOOD_QUALITY = QualityMeasurements(
     "basics-known", eos_share=0.99, empty_share=0.0, length_ratio=1.0, syntax_valid=0.98, bleu=0.6, codebleu=0.7
@@ -26,10 +26,10 @@ def by_kind(found):
 def test_good_measurements_pass_every_gate():
     found = [
         *gates.training_gates(GOOD_TRAINING), *gates.quality_gates(GOOD_QUALITY), *gates.generation_gates(GenerationMeasurements(8, 0)),
-        gates.better_than_base("basics-known", 0.8, 0.03),
+        gates.better_than_base("basics-known", 0.8, 0.03), gates.overlap_gate(OverlapMeasurements("basics-known", 300, 0), 0.0, False),
     ]  # fmt: skip
     assert {gate.level for gate in found} == {"ok"}
-    assert {gate.kind for gate in found} == {*gates.TRAINING_GATES, *gates.GENERATION_GATES, *gates.QUALITY_GATES}
+    assert {gate.kind for gate in found} == {*gates.TRAINING_GATES, *gates.GENERATION_GATES, *gates.DATA_GATES, *gates.QUALITY_GATES}
     assert gates.is_valid(found)
 
 
@@ -44,7 +44,6 @@ def test_good_measurements_pass_every_gate():
         ("merge", {"merge_difference": 0.01}),
         ("adapter_effect", {"adapter_effect": 0.0}),
         ("eos_labels", {"eos_label_share": 0.98}),
-        ("train_test_overlap", {"overlapping_problems": 1}),
     ],
 )
 def test_a_broken_pipeline_is_invalid_and_only_that_gate_fails(gate, change):
@@ -112,3 +111,14 @@ def test_gates_are_plain_json_even_for_nan():
     rows = to_json(gates.training_gates(dataclasses.replace(GOOD_TRAINING, reload_difference=math.nan, adapter_effect=math.inf)))
     text = json.dumps(rows, allow_nan=False)
     assert {"name", "level", "value", "threshold", "message"} == set(json.loads(text)[0])
+
+
+@pytest.mark.parametrize(
+    ("overlapping", "max_overlap", "anyway", "level"),
+    [(0, 0.0, False, "ok"), (1, 0.0, False, "invalid"), (1, 0.0, True, "warning"), (3, 0.03, False, "ok"), (4, 0.03, False, "invalid")],
+)
+def test_a_score_whose_test_is_in_the_training_data_is_invalid_or_marked(overlapping, max_overlap, anyway, level):
+    gate = gates.overlap_gate(OverlapMeasurements("humaneval", 100, overlapping), max_overlap, anyway)
+    assert (gate.name, gate.level, gate.value) == ("humaneval:train_test_overlap", level, overlapping / 100)
+    said = f"{overlapping} of 100 problems overlap the training data"
+    assert gate.message == {"ok": "", "invalid": said, "warning": f"{said}, published anyway"}[level]

@@ -134,7 +134,7 @@ def test_json_is_the_contract(written):
     cells = {cell["method"]: cell for cell in found["cells"]}
     assert list(cells) == ["base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning"]
     assert {"model", "method", "data", "seeds", "metrics", "ci95", "trainable_share", "peak_memory_bytes", "train_seconds", "tokens_per_s",
-            "valid", "invalid_cause"} == set(cells["full"])  # fmt: skip
+            "valid", "invalid_cause", "invalid_on", "marks"} == set(cells["full"])  # fmt: skip
     assert cells["base"]["trainable_share"] is None
     assert cells["lora"]["peak_memory_bytes"] == 2_050_000_000
     for name, (low, high) in cells["lora"]["ci95"].items():
@@ -184,6 +184,59 @@ def test_an_invalid_row_is_struck_out_with_its_cause(folder):
     assert "2 of 146 losses were NaN or infinite" in struck[: struck.index("</tr>")]
     assert report.headlines[0].startswith("On basics-known lora passes")
     assert "~~full~~ invalid: 2 of 146 losses were NaN or infinite" in report.markdown.read_text()
+
+
+def overlapping(level, message):
+    def change(path, result):
+        result["gates"] = [gate for gate in result["gates"] if gate["name"] != "basics-known:train_test_overlap"]
+        gate = {"name": "basics-known:train_test_overlap", "level": level, "value": 0.1, "threshold": "<= 0", "message": message}
+        result["gates"].append(gate)
+
+    return change
+
+
+def test_a_score_whose_test_was_trained_on_is_struck_out_alone(folder):
+    """On the other benchmark the row stands; only `valid` says that not all of it does."""
+    edit(folder, "full", overlapping("invalid", "6 of 60 problems overlap the training data"))
+    report = write_report(folder)
+    html, markdown = report.html.read_text(), report.markdown.read_text()
+    assert report.headlines[0].startswith("On basics-known lora passes")
+    assert html.count('<td class="num invalid"') == 5  # its pass@1 and the four text metrics on basics-known
+    line = next(line for line in markdown.splitlines() if line.startswith("| full invalid: basics-known: 6 of 60 problems overlap"))
+    assert [cell.count("~~") for cell in line.split("|")[2:9]] == [2, 0, 2, 2, 2, 2, 0]  # known, unseen, four text metrics, cost
+    assert "no row is invalid, 1 score of valid rows is" in markdown
+    cells = {cell["method"]: cell for cell in report_json(folder)["cells"]}
+    assert (cells["full"]["valid"], cells["lora"]["valid"]) == (False, True)
+    assert cells["full"]["invalid_cause"] == "basics-known: 6 of 60 problems overlap the training data"
+    assert cells["full"]["invalid_on"] == {"basics-known": "6 of 60 problems overlap the training data"}
+    assert cells["full"]["marks"] == {}
+
+
+def test_a_score_that_is_published_anyway_is_marked_wherever_it_stands(folder):
+    message = "6 of 60 problems overlap the training data, published anyway"
+    edit(folder, "full", overlapping("warning", message))
+    report = write_report(folder)
+    html, markdown = report.html.read_text(), report.markdown.read_text()
+    assert f"({message})" in report.headlines[0]
+    assert html.count(f'title="{message}">†overlap</a>') == 5
+    assert f"full on basics-known: {message}" in html
+    note = "†overlap: the training data overlaps the test, and the recipe publishes the score anyway"
+    assert f"{note}: full on basics-known: {message}." in markdown
+    line = next(line for line in markdown.splitlines() if line.startswith("| full |") and "†overlap" in line)
+    assert ["†overlap" in cell for cell in line.split("|")[2:9]] == [True, False, True, True, True, True, False]
+    full = next(cell for cell in report_json(folder)["cells"] if cell["method"] == "full")
+    assert (full["valid"], full["invalid_on"], full["marks"]) == (True, {}, {"basics-known": message})
+
+
+def test_what_of_the_training_data_was_left_out_is_in_the_report(folder):
+    example = {"document": "mine/17", "benchmark": "basics-known", "task_id": "basics/known/0006", "rule": "text", "share": 0.4}
+    part = {"documents": 3, "problems": 2, "by_rule": {"text": 3}, "examples": [example]}
+    found = {"documents": 4800, "overlapping": 3, "left_out": True, "benchmarks": {"basics-known": part}}
+    edit(folder, None, lambda path, result: result.update(train_test_overlap=found))
+    report = write_report(folder)
+    said = "3 of 4,800 documents overlap 2 problems, left out; mine/17 has basics/known/0006 (text, 40%)"
+    assert said in "".join(parse(report.html).text)
+    assert said.replace("_", "&#95;") in report.markdown.read_text()
 
 
 def test_unfinished_cells_are_named_and_left_out(folder):

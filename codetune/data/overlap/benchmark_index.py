@@ -1,7 +1,7 @@
-"""Decontamination: find training documents that share a run of words with a benchmark, and leave them out.
+"""The rule that the shipped base model's corpus was decontaminated by: a run of 13 words in common with any text of a benchmark.
 
-Rule: 13 consecutive words (GPT-3, Brown et al. 2020, appendix C), words being runs of letters, digits and underscores in lower
-case. A benchmark text of 8 to 12 words counts as one run of its own length; shorter ones are too common to count.
+13 words are GPT-3's rule (Brown et al. 2020, appendix C), words being runs of letters, digits and underscores in lower case. A
+benchmark text of 8 to 12 words counts as one run of its own length. Everything else is decontaminated by `decontaminate`.
 """
 
 from __future__ import annotations

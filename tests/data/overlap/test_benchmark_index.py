@@ -1,4 +1,4 @@
-"""Decontamination: thirteen words in a row, however they are written, and nothing less."""
+"""The base model's rule: thirteen words in a row, however they are written, and nothing less."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetune.data.decontaminate import BenchmarkIndex
+from codetune.data.overlap.benchmark_index import BenchmarkIndex
 from codetune.records import Problem
 
 WORDS = [f"word{number}" for number in range(40)]

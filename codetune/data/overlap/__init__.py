@@ -1,0 +1,1 @@
+"""What training data has in common with benchmarks."""
