@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from codetune.config import DecodingConfig
-from codetune.data.tokenise import encode_prompt
+from codetune.data.encode import encode_prompt
 from codetune.generate.cache import PreallocatedCache
 from codetune.generate.fake import cut_at_stop
 from codetune.generate.request import TOO_LONG, Generated, Report, Request

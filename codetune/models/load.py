@@ -34,7 +34,7 @@ ALIASES = {
 
 
 class TextTokenizer:
-    """A transformers tokenizer behind the two encodings that codetune needs; see `data.tokenise.Tokenizer`."""
+    """A transformers tokenizer behind the two encodings that codetune needs; see `data.encode.Tokenizer` and `BatchTokenizer`."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.inner = tokenizer
@@ -62,6 +62,16 @@ class TextTokenizer:
     def eos_token(self) -> str:
         return self.inner.eos_token or ""
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """All tokens as the tokenizer writes them, special ones included."""
+        found: dict[str, int] = self.inner.get_vocab()
+        return found
+
+    def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
+        """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
+        return make_template(style, self.chat_template, examples, self.bos_token, self.eos_token)
+
     def encode(self, text: str, with_bos: bool) -> list[int]:
         ids: list[int] = self.inner.encode(text, add_special_tokens=False)
         return [self.bos_id, *ids] if with_bos and self.bos_id is not None else ids
@@ -69,6 +79,17 @@ class TextTokenizer:
     def encode_continuation(self, text: str) -> list[int]:
         ids: list[int] = self.inner.encode(self._anchor + text, add_special_tokens=False)
         return ids[self._anchor_ids :]
+
+    def encode_starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each, without BOS."""
+        backend = getattr(self.inner, "backend_tokenizer", None)
+        if backend is None:  # a tokenizer written in Python
+            return [self.encode(text, with_bos=False) for text in texts]
+        return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode_continuation` of each."""
+        return [ids[self._anchor_ids :] for ids in self.encode_starts([self._anchor + text for text in texts])]
 
     def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
         """The text that `ids` add to the prompt's, exact also where a token alone would lose its leading space."""
@@ -90,8 +111,7 @@ class LoadedModel:
 
     def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
-        marks = self.tokenizer
-        return make_template(style, marks.chat_template, examples, marks.bos_token, marks.eos_token)
+        return self.tokenizer.template(style, examples)
 
 
 def resolve(name: str) -> str:
@@ -107,6 +127,16 @@ def resolve(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise UserError(f"no model {name!r}: {nearest(name, [*SHIPPED, *ALIASES])}, or a folder, or a hub id such as org/name")
+
+
+def load_tokenizer(name: str) -> TextTokenizer:
+    """A model's tokenizer alone. Raises UserError in one line where it cannot be had."""
+    where = resolve(name)
+    quiet()
+    try:
+        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the tokenizer of {name!r}: {reason_of(error)}") from None
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:

@@ -11,11 +11,13 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 
 from codetune.records import Problem, Sample
 
 # A fence is three or more backticks or tildes; the opening one may name a language, the closing one is bare and as long at least.
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)(?P<rest>[^\n]*)$\n?", re.MULTILINE)
+_SHORT = 10_000  # characters: a tree takes some fifty times its text
 _PYTHON = {"", "python", "python3", "py", "py3", "python-3"}
 _CODE_START = re.compile(r"^(?:async def|def|class|import|from|@)(?=[ \w])", re.MULTILINE)
 
@@ -96,13 +98,23 @@ def defines(code: str, entry_point: str) -> bool:
 
 
 def parse(code: str) -> ast.Module | None:
-    """The syntax tree of other people's code, None where it has none; their invalid escapes are no warnings of ours."""
+    """The syntax tree of other people's code, None where it has none; their invalid escapes are no warnings of ours.
+
+    The last trees of short code are kept, since several look at the same code one after the other: nobody may change one.
+    """
+    return _kept(code) if len(code) <= _SHORT else _parsed(code)
+
+
+def _parsed(code: str) -> ast.Module | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(code)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
+
+
+_kept = lru_cache(maxsize=256)(_parsed)
 
 
 def _faulty_line(code: str) -> int | None:

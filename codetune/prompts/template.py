@@ -1,7 +1,7 @@
 """How a problem is written as text: one object renders both the training text and the inference prompt.
 
 A rendered pair is `prompt` + `completion`; the prompt that a model sees at inference is that same `prompt`, so what is
-generated continues exactly what was trained. Styles:
+generated continues exactly what was trained. Conversations repeat that turn by turn; plain code has no prompt. Styles:
 
     instruction   ### Instruction: / ### Response:
     alpaca        Stanford Alpaca's full preamble (Taori et al. 2023), with and without ### Input:
@@ -17,14 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-
-import jinja2
-import jinja2.sandbox
 
 from codetune.errors import UserError, nearest
+from codetune.prompts.conversation import exchanges, learnable, render_turns, write_with
 from codetune.prompts.extract import defines
-from codetune.records import Problem
+from codetune.prompts.rendered import Rendered as Rendered
+from codetune.prompts.rendered import Segment
+from codetune.records import Document, Message, Problem
 
 AUSTIN_3SHOT = "austin-3shot"
 STYLES = ("instruction", "alpaca", "docstring", "chat", "completion", AUSTIN_3SHOT, "austin-0shot", "incoder")
@@ -33,19 +32,6 @@ _AUSTIN_EXAMPLES = 3
 _CODE_STOPS = ("\nclass ", "\ndef ", "\n#", "\n@", "\nprint(", "\nif ", "\n```")
 _INCODER_STOPS = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")
 _MODULE_STOPS = ('\n"""', "\n'''")
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A training text in its two parts. `has_special` means that the text itself holds BOS and turn marks."""
-
-    prompt: str
-    completion: str
-    has_special: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.prompt + self.completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +47,21 @@ class Template:
     def render(self, problem: Problem) -> Rendered:
         """The training text: prompt and completion. Token ids of both are made apart, so they meet at a token's edge."""
         if self.style == "chat":
-            return self._chat(problem)
-        end = "\n[DONE]\n\n" if self.style == AUSTIN_3SHOT else "\n\n"
-        shots = "".join(self._one(example).text + end for example in self.examples)
+            return self._chat(_turns(problem))
         one = self._one(problem)
-        return Rendered(shots + one.prompt, one.completion)
+        return Rendered.pair(self._shots() + one.prompt, one.completion)
+
+    def render_document(self, document: Document) -> Rendered:
+        """The training text of whatever is learned from. Raises UserError for a conversation without an answer, or that the chat
+        template refuses."""
+        if document.kind == "code":
+            return Rendered.plain(document.text)
+        if document.kind == "pair":
+            return self.render(document.problem)
+        messages = learnable(document)
+        if self.style == "chat":
+            return self._chat([{"role": message.role, "content": message.content} for message in messages])
+        return self._turn_by_turn(messages)
 
     def prompt(self, problem: Problem) -> str:
         """What the model is given at inference: always a prefix of the training text."""
@@ -89,35 +85,45 @@ class Template:
     def _one(self, problem: Problem) -> Rendered:
         if self.style == "completion":
             wish = f'"""{_wish(problem)}"""\n' if problem.instruction or not problem.prompt else ""
-            return Rendered(wish + problem.prompt, problem.reference)
+            return Rendered.pair(wish + problem.prompt, problem.reference)
         answer = problem.reference_program
         if self.style.startswith("austin"):
             tests = f" Your code should pass these tests:\n\n{problem.input}" if problem.input else ""
             asked = problem.instruction or _wish(problem)
-            return Rendered(f"You are an expert Python programmer, and here is your task: {asked}{tests}\n[BEGIN]\n", answer)
+            return Rendered.pair(f"You are an expert Python programmer, and here is your task: {asked}{tests}\n[BEGIN]\n", answer)
         if self.style == "incoder":
             lines = [problem.instruction or _wish(problem), *problem.input.splitlines()[:1]]
-            return Rendered("\n".join(['"""', *lines, '"""', ""]), answer)
+            return Rendered.pair("\n".join(['"""', *lines, '"""', ""]), answer)
         if self.style == "docstring":
-            return Rendered(f"Prompt: {_wish(problem)}\nCode:\n", answer)
+            return Rendered.pair(f"Prompt: {_wish(problem)}\nCode:\n", answer)
         if self.style == "alpaca" and problem.input:
             head = _ALPACA.format(", paired with an input that provides further context")
-            return Rendered(f"{head}### Instruction:\n{problem.instruction}\n\n### Input:\n{problem.input}\n\n### Response:\n", answer)
+            return Rendered.pair(f"{head}### Instruction:\n{problem.instruction}\n\n### Input:\n{problem.input}\n\n### Response:\n", answer)
         head = _ALPACA.format("") if self.style == "alpaca" else ""
-        return Rendered(f"{head}### Instruction:\n{_wish(problem)}\n\n### Response:\n", answer)
+        return Rendered.pair(f"{head}### Instruction:\n{_wish(problem)}\n\n### Response:\n", answer)
 
-    def _chat(self, problem: Problem) -> Rendered:
+    def _shots(self) -> str:
+        end = "\n[DONE]\n\n" if self.style == AUSTIN_3SHOT else "\n\n"
+        return "".join(self._one(example).text + end for example in self.examples)
+
+    def _turn_by_turn(self, messages: Sequence[Message]) -> Rendered:
+        """Every question in the form of a pair, each answer ended by EOS. A system message goes first, for Alpaca as its preamble."""
+        opens = messages[0].role == "system"
+        system = f"{messages[0].content}\n\n" if opens else ""
+        segments = list[Segment]()
+        for question, answer in exchanges(messages[opens:]):
+            one = self._one(Problem("", instruction=question, reference=answer))
+            repeats = self.style == "alpaca" and (system or segments)
+            asked = one.prompt.removeprefix(_ALPACA.format("")) if repeats else one.prompt
+            lead = "\n\n" if segments else self._shots() + system
+            segments += [Segment(lead + asked, supervised=False), Segment(one.completion, supervised=True, ends_turn=True)]
+        return Rendered(tuple(segments))
+
+    def _chat(self, turns: Sequence[dict[str, str]]) -> Rendered:
         """The chat template's own text, examples as earlier turns: what comes after the generation prompt is the completion."""
-        turns = [turn for one in (*self.examples, problem) for turn in _turns(one)]
-        whole, prompt = self._jinja(turns, False), self._jinja(turns[:-1], True)
-        if not whole.startswith(prompt):  # some templates add to the prompt what training text lacks: keep the common rule
-            return Rendered(prompt, problem.reference_program, True)
-        completion = whole[len(prompt) :].rstrip("\n")
-        return Rendered(prompt, completion.removesuffix(self.eos_token) if self.eos_token else completion, True)
-
-    def _jinja(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        names = {"bos_token": self.bos_token, "eos_token": self.eos_token}
-        return _compiled(self.chat_template or "").render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
+        shots = [turn for example in self.examples for turn in _turns(example)]
+        write = write_with(self.chat_template or "", self.bos_token, self.eos_token)
+        return render_turns([*shots, *turns], write, self.eos_token, shown=len(shots))
 
 
 def make_template(
@@ -137,22 +143,8 @@ def _turns(problem: Problem) -> list[dict[str, str]]:
     return [{"role": "user", "content": _wish(problem)}, {"role": "assistant", "content": problem.reference_program}]
 
 
-@cache
-def _compiled(chat_template: str) -> jinja2.Template:
-    """With what transformers offers to chat templates; their "today" is fixed, so that prompts do not change overnight."""
-    extensions = ["jinja2.ext.loopcontrols"]
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda _: "2026-01-01"
-    return environment.from_string(chat_template)
-
-
 def _wish(problem: Problem) -> str:
     """The request in words; for a problem that is only code, the request to complete it."""
     if not problem.instruction:
         return f"Complete this Python program:\n{problem.prompt.rstrip()}"
     return f"{problem.instruction}\n{problem.input}" if problem.input else problem.instruction
-
-
-def _raise(message: str) -> None:
-    raise UserError(f"the chat template refuses this conversation: {message}")

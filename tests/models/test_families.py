@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from codetune.config import Architecture
-from codetune.data.prepare import save_tokenizer
+from codetune.data.base_corpus import save_tokenizer
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import DOCUMENTS

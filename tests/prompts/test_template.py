@@ -80,7 +80,7 @@ def chat(data: Path, name: str, examples: tuple[Problem, ...] = ()) -> Template:
     ],
 )  # fmt: skip
 def test_the_exact_text(style: str, problem: Problem, prompt: str, completion: str) -> None:
-    assert make_template(style).render(problem) == Rendered(prompt, completion)
+    assert make_template(style).render(problem) == Rendered.pair(prompt, completion)
 
 
 def test_the_published_three_shots_of_mbpp(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_the_prompt_is_a_prefix_of_the_training_text(style: str, data_folder: Pa
 def test_chat_templates_to_the_letter(name: str, data_folder: Path) -> None:
     """The completion ends where the tokenizer's EOS comes, which tokenising adds: EOS itself is in neither part."""
     _, eos, prompt, completion = CHATS[name]
-    assert chat(data_folder, name).render(ADD) == Rendered(prompt, completion, has_special=True)
+    assert chat(data_folder, name).render(ADD) == Rendered.pair(prompt, completion, has_special=True)
     assert eos not in completion
 
 
@@ -158,7 +158,7 @@ def test_a_chat_template_that_refuses_is_a_users_error() -> None:
 def test_a_prompt_that_the_training_text_lacks_is_kept() -> None:
     """Some templates add to the generation prompt (a mark for thinking, say): the answer then follows that prompt."""
     template = make_template("chat", "{{ messages[-1].content }}{% if add_generation_prompt %}<think></think>{% endif %}")
-    assert template.render(ADD) == Rendered("Add two numbers.<think></think>", ADD.reference, has_special=True)
+    assert template.render(ADD) == Rendered.pair("Add two numbers.<think></think>", ADD.reference, has_special=True)
 
 
 def test_examples_come_before_the_prompt() -> None:
