@@ -6,18 +6,21 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 
 from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig
+from codetune.data.base_corpus import save_tokenizer, train_tokenizer
 from codetune.data.corpus import Corpus
-from codetune.data.prepare import save_tokenizer, train_tokenizer
 from codetune.data.sources import load_source
-from codetune.data.tokenise import TokenisedExamples, tokenise_problems
+from codetune.data.tokenise import TokenisedExamples
+from codetune.data.training import Maker, tokenise_documents
 from codetune.methods import Adapted, attach
 from codetune.models.families import linear_layers
 from codetune.models.load import SHIPPED, LoadedModel, load_model, no_dropout
 from codetune.prompts.template import make_template
+from codetune.records import Document
 
 GPT2_SHAPE, TINY = "gpt2-shape", "tiny"
 STYLE = "instruction"
@@ -56,7 +59,7 @@ def make_base(name: str, methods: list[str], row_tokens: int, folder: Path) -> B
     loaded.model.save_pretrained(model)
     loaded.tokenizer.inner.save_pretrained(model)
     examples = _pairs(loaded, row_tokens)
-    start_ids = examples.example(0)[: examples.prompt_lengths[0]].tolist()
+    start_ids = examples.example(0)[: prompt_length(examples, 0)].tolist()
     adapters = {method: folder / method for method in methods if method != "full"}
     for method, start in adapters.items():
         attach_method(load_model(str(model)), method, start_ids).save(start)
@@ -82,12 +85,17 @@ def take(examples: TokenisedExamples, timed_tokens: int, examples_per_step: int)
         step = [order[(len(chosen) + i) % len(order)] for i in range(examples_per_step)]
         left -= int(examples.lengths[step].sum()) if chosen else 0
         chosen += step
-    return [examples.example(i).tolist() for i in chosen], [int(examples.prompt_lengths[i]) for i in chosen]
+    return [examples.example(i).tolist() for i in chosen], [prompt_length(examples, i) for i in chosen]
+
+
+def prompt_length(examples: TokenisedExamples, index: int) -> int:
+    """How many tokens of a pair come before the first that counts for the loss."""
+    return int(np.argmax(examples.targets(index)))
 
 
 def _pairs(loaded: LoadedModel, row_tokens: int) -> TokenisedExamples:
     """The training pairs of `basics` in codetune's own template."""
-    return tokenise_problems(load_source("basics"), make_template(STYLE), loaded.tokenizer, row_tokens, "completion")
+    return tokenise_documents((tuple(map(Document.of, load_source("basics"))),), Maker(make_template(STYLE), loaded.tokenizer, row_tokens))
 
 
 def _random_model(name: str, folder: Path) -> None:

@@ -13,9 +13,8 @@ import torch
 
 from bench.job import Job, Measurement, StepClock, answer, measured
 from bench.material import attach_method
-from codetune.batches import Row
 from codetune.config import TrainConfig
-from codetune.data.pack import best_fit_decreasing
+from codetune.data.pack import Row, best_fit_decreasing
 from codetune.data.tokenise import join
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
@@ -58,7 +57,7 @@ def material(job: Job) -> Material:
         lengths = [len(job.ids[i]) for i in step]
         packed = best_fit_decreasing(lengths, job.row_tokens)
         steps.append(list(range(len(rows), len(rows) + len(packed))))
-        rows += [[(step[k], 0, lengths[k]) for k in row] for row in packed]
+        rows += [[(step[k], start, stop) for k, start, stop in row] for row in packed]
     return Material(join(job.ids, job.prompt_lengths), rows, steps)
 
 

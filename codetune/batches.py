@@ -13,11 +13,9 @@ import numpy as np
 import torch
 
 from codetune.config import Packing
-from codetune.data.pack import best_fit_decreasing, one_stream
+from codetune.data.pack import PackedRows, Row, best_fit_decreasing, one_stream, row_tokens, whole_examples
 from codetune.data.tokenise import TokenisedExamples
 
-Piece = tuple[int, int, int]  # example, start, stop
-Row = list[Piece]
 PADDING = 0  # document number of padding
 WIDTH_STEP = 32  # widths are rounded up: kernels are compiled anew, and kept, for every new shape
 
@@ -39,23 +37,17 @@ class Batch:
         return int(self.targets.sum())
 
 
-def make_rows(examples: TokenisedExamples, packing: Packing, capacity: int, order: Sequence[int]) -> list[Row]:
+def make_rows(examples: TokenisedExamples, packing: Packing, capacity: int, order: Sequence[int]) -> PackedRows:
     """Which pieces of which examples share a row. `order` matters for `concatenated` alone; rows of `exact` are as full as can be."""
-    lengths = examples.lengths
     if packing == "concatenated":
-        pieces = one_stream([int(lengths[i]) for i in order], capacity)
-        return [[(order[i], start, stop) for i, start, stop in row] for row in pieces]
+        return one_stream(examples.lengths, capacity, order)
     if packing == "padded":
-        return [[(index, 0, int(lengths[index]))] for index in range(len(examples))]
-    return [[(i, 0, int(lengths[i])) for i in row] for row in best_fit_decreasing(lengths.tolist(), capacity)]
+        return whole_examples(np.arange(len(examples)), np.ones(len(examples), dtype=np.int64), examples.lengths)
+    return best_fit_decreasing(examples.lengths, capacity)
 
 
 def rounded_up(number: int, step: int) -> int:
     return -(-number // step) * step
-
-
-def row_tokens(row: Row) -> int:
-    return sum(stop - start for _, start, stop in row)
 
 
 def collate(examples: TokenisedExamples, rows: Sequence[Row], packing: Packing, pad_id: int = 0) -> Batch:

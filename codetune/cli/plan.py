@@ -18,9 +18,9 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.batches import Row, row_tokens
 from codetune.cli.output import to_stdout
 from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_recipe, recipe_path
+from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
 from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate, memory_there_is
@@ -117,7 +117,7 @@ class Forecaster:
             self._rates[rate_key] = measure_rate(outline, recipe.train, big.rows * big.width)
         return {
             "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
-            "steps": len(material.steps), "tokens": sum(row_tokens(material.rows[row]) for step in material.steps for row in step),
+            "steps": len(material.steps), "tokens": _planned_tokens(material),
             "left_out": material.examples.dropped_long, "memory": forecast_memory(outline, method, recipe.train, passes),
             "seconds": forecast_seconds(outline, method, recipe.train, passes, validation, self._rates[rate_key]),
         }  # fmt: skip
@@ -133,9 +133,9 @@ class Forecaster:
 def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
     """Every forward pass of the training, in order."""
     targets = _targets(material.examples, material.rows)
-    numbers = {id(row): number for number, row in enumerate(material.rows)}
+    numbers = {row[0]: number for number, row in enumerate(material.rows)}  # a row is known by its first piece
     groups = (group for step in material.steps for group in micro_batches(step, material.rows, recipe.train.micro_batch_size))
-    return [Pass(len(group), max(map(row_tokens, group)), sum(targets[numbers[id(row)]] for row in group)) for group in groups]
+    return [Pass(len(group), max(map(row_tokens, group)), sum(targets[numbers[row[0]]] for row in group)) for group in groups]
 
 
 def validation_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
@@ -149,6 +149,12 @@ def validation_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
         for at in range(0, len(rows), size)
     ]
     return once * recipe.train.validations
+
+
+def _planned_tokens(material: Material) -> int:
+    """Text tokens seen in all steps."""
+    tokens = tokens_of(material.rows)
+    return sum(tokens[row] for step in material.steps for row in step)
 
 
 def _targets(examples: TokenisedExamples, rows: Sequence[Row]) -> list[int]:

@@ -99,6 +99,12 @@ def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:
     best = summary["best_val_loss"]
     table.add_row("loss", f"{_number(summary['first_loss'])} at first, {_number(summary['last_loss'])} at last")
     table.add_row("validation loss", _number(best) if best is not None else "not measured")
+    if (overlap := summary.get("train_test_overlap")) and overlap["overlapping"]:
+        fate = "left out" if overlap["left_out"] else "trained on all the same"
+        table.add_row("overlap", f"{overlap['overlapping']} of {overlap['documents']} documents overlap benchmarks: {fate}")
+    if held := summary.get("held_out"):
+        before, after = held["bits_per_byte"]
+        table.add_row("bits per byte", f"{before:.3f} before, {after:.3f} after, on {held['examples']} held-out examples")
     share = f"{100 * summary['trainable_share']:.3g}% ({summary['trainable_parameters']:,} of {summary['total_parameters']:,} parameters)"
     table.add_row("trained", share)
     table.add_row("seen", f"{summary['tokens']:,} tokens in {summary['steps']} steps, {summary['seconds']:.0f} s")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from codetune.batches import Batch, collate
+from codetune.data.encode import endings
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
@@ -69,9 +70,10 @@ class Watch:
 
 
 def eos_label_share(examples: TokenisedExamples, eos_id: int) -> float:
-    """The share of examples whose last token is EOS and counts for the loss: without it a model never learns to stop."""
-    ends = [int(examples.example(i)[-1]) == eos_id and bool(examples.targets(i)[-1]) for i in range(len(examples))]
-    return sum(ends) / max(1, len(ends))
+    """The share of documents whose last token is EOS and counts for the loss; see `data.encode.endings`. Pieces that go on do not count."""
+    found = endings(examples.ids, examples.supervised, examples.offsets, (eos_id,))
+    whole = found.examples - examples.continued
+    return 1 - (sum(found.causes.values()) - examples.continued) / whole if whole else 0.0
 
 
 def _checksum(tensor: torch.Tensor) -> int:

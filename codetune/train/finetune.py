@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-from codetune.batches import Batch, make_rows, row_tokens
+from codetune.batches import Batch, make_rows
 from codetune.config import DataConfig, FullConfig, TrainRecipe
-from codetune.data.sources import load_source
-from codetune.data.tokenise import TokenisedExamples, encode_prompt, load_examples, tokenise_problems
+from codetune.data.encode import encode_prompt
+from codetune.data.pack import tokens_of
+from codetune.data.tokenise import TokenisedExamples, load_examples
+from codetune.data.training import Maker, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
-from codetune.records import Problem
+from codetune.prompts.infill import Infilling, choose_marks
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
-from codetune.train.loop import Material, Run, precision, train
+from codetune.train.held_out import bits_per_byte
+from codetune.train.loop import Material, Run, precision, train, validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
 
@@ -48,25 +52,39 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         loaded = load_base(recipe)
         material = prepare(recipe, loaded)
         probe = probe_batch(material.examples)
-        untuned = _probed(recipe, Adapted(loaded.model, "base"), loaded, probe)
+        base = Adapted(loaded.model, "base")
+        untuned = _probed(recipe, base, loaded, probe)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None))
+        loss_before = validation_loss(run) if material.validation is not None else None
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
-        run = Run(adapted, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None))
-        progress = train(run)
+        progress = train(replace(run, adapted=adapted))
         peak_memory = peak_memory_bytes()
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
+        summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
             "losses": progress.step + (not progress.losses_finite), "non_finite_losses": int(not progress.losses_finite),
             "adapter_effect": difference(tuned, untuned), "eos_label_share": eos_label_share(material.examples, loaded.tokenizer.eos_id),
         }  # fmt: skip
+        if recipe.decontaminate is not None:
+            summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
         write_json(folder / RESULT, summary)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return summary
+
+
+def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
+    """The validation loss of the base model and of the kept weights, as nats per token and bits per byte; empty without validation."""
+    after = progress.best_val_loss if recipe.train.keep == "best" else progress.last_val_loss
+    if before is None or after is None or material.validation is None:
+        return {}
+    scale = bits_per_byte(1.0, material.validation, loaded.tokenizer)
+    return {"loss": [before, after], "bits_per_byte": [before * scale, after * scale], "examples": len(material.validation)}
 
 
 def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
@@ -123,18 +141,6 @@ def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.T
     return _probed(recipe, adapted, loaded, probe)
 
 
-def training_problems(data: DataConfig) -> tuple[list[Problem], list[Problem]]:
-    """Training and validation problems. Where a source has no validation split, its last examples are taken off."""
-    named = not (Path(data.source).suffix or "/" in data.source)
-    problems = list(load_source(data.source, data.split, data.path))
-    if named and data.source in {"basics", "mbpp"}:
-        validation = list(load_source(data.source, "validation", data.path))[: data.validation_examples]
-    else:
-        count = min(data.validation_examples, len(problems) // 10)
-        problems, validation = problems[: len(problems) - count], problems[len(problems) - count :]
-    return problems[: data.max_examples], validation
-
-
 def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     """Tokenised and packed material, and the plan of steps: the same for every method of a comparison."""
     config, family = recipe.train, loaded.family
@@ -152,19 +158,26 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
 
 
 def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:
-    data, template = recipe.data, loaded.template(recipe.data.prompt_style)
-    problems, held = training_problems(data)
-    limit = recipe.train.max_seq_len
-    examples = tokenise_problems(problems, template, loaded.tokenizer, limit, data.loss_on)
-    return examples, tokenise_problems(held, template, loaded.tokenizer, limit, data.loss_on) if held else None
+    """Training and validation examples; plain code of the training gets its holes, that of the validation none."""
+    data, tokenizer = training_data(recipe.data, recipe.decontaminate), loaded.tokenizer
+    infilling = None
+    if recipe.data.infilling.rate:
+        marks = choose_marks(recipe.data.infilling, tokenizer.vocabulary)
+        infilling = Infilling(recipe.data.infilling, marks, recipe.seed)
+    template, limit = loaded.template(recipe.data.prompt_style), recipe.train.max_seq_len
+    maker = Maker(template, tokenizer, limit, recipe.data.loss_on, infilling, data.left_out)
+    examples = tokenise_documents(data.train, maker, data.folder)
+    if not any(data.validation):
+        return examples, None
+    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder)
 
 
 def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples | None]:
-    """Token files that `codetune data prepare` wrote into the folder `data.path`."""
+    """Token folders that `codetune data prepare` wrote into the folder `data.path`."""
     folder = data.path or Path("runs/base-model/data")
-    if not (folder / "train.npz").exists():
-        raise UserError(f"no corpus in {folder}: run `codetune data prepare` with this recipe first")
-    return load_examples(folder / "train.npz"), load_examples(folder / "held_out.npz")
+    if not (folder / "train").is_dir():
+        raise UserError(f"no corpus in {folder}: run `codetune data prepare` with this recipe first, into an empty folder")
+    return load_examples(folder / "train"), load_examples(folder / "held_out")
 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
@@ -178,9 +191,10 @@ def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
 
 
 def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
-    """Token ids of the first training problem's prompt: what a prompt in words would say."""
-    problems, _ = training_problems(recipe.data)
-    return encode_prompt(loaded.template(recipe.data.prompt_style).prompt(problems[0]), loaded.tokenizer)
+    """Token ids of the first training document's prompt: what a prompt in words would say. Of plain code, its beginning."""
+    first = next(training_data(recipe.data, recipe.decontaminate).documents())
+    rendered = loaded.template(recipe.data.prompt_style).render_document(first)
+    return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
 
 
 def halve_frozen_linears(adapted: Adapted) -> None:
@@ -196,7 +210,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
     """What a table needs to know of the training."""
     trainable, total = adapted.trainable_share()
     config = recipe.train
-    fill = sum(map(row_tokens, material.rows)) / (len(material.rows) * config.max_seq_len)
+    fill = sum(tokens_of(material.rows)) / (len(material.rows) * config.max_seq_len)
     return {
         "seconds": progress.seconds, "steps": progress.step, "tokens": progress.tokens, "supervised_tokens": progress.supervised_tokens,
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,

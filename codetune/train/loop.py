@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from codetune.batches import Row, collate
+from codetune.batches import collate
 from codetune.config import TrainConfig
+from codetune.data.pack import Row
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family

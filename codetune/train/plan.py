@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from codetune.batches import Row, row_tokens
+from codetune.data.pack import Row, row_tokens, tokens_of
 
 Step = list[int]  # row numbers
 
@@ -16,19 +16,19 @@ def plan_steps(rows: Sequence[Row], train_tokens: int, batch_tokens: int, seed: 
     Rows are shuffled anew in each epoch; a step may span two. Virtual tokens and padding are not counted, so prompt-tuning
     takes the same steps as LoRA.
     """
-    order = _endless(len(rows), seed)
+    order, tokens = _endless(len(rows), seed), tokens_of(rows)
     steps: list[Step] = []
     seen = 0
     while seen < train_tokens:
         step: Step = []
         while seen < min(train_tokens, (len(steps) + 1) * batch_tokens):
             step.append(next(order))
-            seen += row_tokens(rows[step[-1]])
+            seen += tokens[step[-1]]
         if step:
             steps.append(step)
         else:  # one row was longer than a whole step's share
             steps.append([next(order)])
-            seen += row_tokens(rows[steps[-1][-1]])
+            seen += tokens[steps[-1][-1]]
     return steps
 
 

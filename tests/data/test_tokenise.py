@@ -1,20 +1,27 @@
-"""Text to token ids: prompts are prefixes, EOS ends every example, the cache changes nothing, real vocabularies round-trip."""
+"""Text to token ids: prompts are prefixes, EOS ends every example, real vocabularies round-trip; the cache changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from codetune.batches import collate, make_rows
+from codetune.config import LossOn
 from codetune.data import conala, humaneval, mbpp
+from codetune.data.encode import encode_pair, encode_prompt
 from codetune.data.sources import austin_examples
-from codetune.data.tokenise import TokenisedExamples, encode_pair, encode_prompt, join, load_examples, save_examples, tokenise_problems
+from codetune.data.tokenise import TokenisedExamples, collect, cut, join, load_examples, save_examples
+from codetune.data.training import Maker, tokenise_documents
 from codetune.errors import UserError
 from codetune.models.load import TextTokenizer
-from codetune.prompts.template import AUSTIN_3SHOT, STYLES, make_template
-from codetune.records import Problem
+from codetune.prompts.template import AUSTIN_3SHOT, STYLES, Template, make_template
+from codetune.records import Document, Problem
+from tests.data.token_shards import assert_same
 from tests.real_tokenizers import gpt2, llama2
 
 PROBLEMS = [Problem("a", instruction="Add.", reference="a + b"), Problem("b", instruction="Long wish " * 9, reference="ok")]
@@ -55,10 +62,14 @@ def tokenised(tokenizer: Letters, max_length: int = 1000) -> TokenisedExamples:
     return tokenise_problems(PROBLEMS, TEMPLATE, tokenizer, max_length, "completion")
 
 
-def assert_same(got: TokenisedExamples, wanted: TokenisedExamples) -> None:
-    for name in ("ids", "offsets", "prompt_lengths", "dropped_long"):
-        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
-        assert np.asarray(getattr(got, name)).dtype == np.asarray(getattr(wanted, name)).dtype
+def tokenise_problems(
+    problems: Sequence[Problem], template: Template, tokenizer: Letters, max_length: int, loss_on: LossOn
+) -> TokenisedExamples:
+    return tokenise_documents((tuple(map(Document.of, problems)),), Maker(template, tokenizer, max_length, loss_on))
+
+
+def in_memory(made: TokenisedExamples) -> TokenisedExamples:
+    return TokenisedExamples(made.ids.copy(), made.supervised.copy(), made.offsets.copy(), made.dropped_long)
 
 
 def test_every_example_is_prompt_completion_eos() -> None:
@@ -121,15 +132,28 @@ def test_whatever_changes_the_tokens_misses_the_cache(other: Callable[[], Tokeni
 
 
 def test_a_damaged_cache_is_ignored(cache: Path) -> None:
-    """Every byte of the file flipped in turn, and the file cut short: tokens are made anew or were not touched."""
-    made = tokenised(Letters())
-    (path,) = cache.iterdir()
-    whole = path.read_bytes()
-    damaged = [whole[:length] for length in range(0, len(whole), 97)]
-    damaged += [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(0, len(whole), 5)]
-    for content in damaged:
-        path.write_bytes(content)
+    """Bytes of every file flipped, files cut short or gone: tokens are made anew or were not touched."""
+    made = in_memory(tokenised(Letters()))  # or the damage would be in what it is compared with
+    (folder,) = cache.iterdir()
+    whole = {path: path.read_bytes() for path in folder.iterdir()}
+    for path, content in whole.items():
+        damaged = [content[:length] for length in range(0, len(content), 97)]
+        damaged += [content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :] for at in range(0, len(content), 41)]
+        for one in damaged:
+            path.write_bytes(one)
+            assert_same(tokenised(Letters()), made)
+            assert path.read_bytes() == content
+        path.unlink()
         assert_same(tokenised(Letters()), made)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == whole
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_a_cache_whose_numbers_were_edited_is_ignored(cache: Path) -> None:
+    made = tokenised(Letters())
+    (about,) = cache.glob("*/about.json")
+    about.write_text(about.read_text().replace('"dropped_long": 0', '"dropped_long": 5'))
+    assert_same(tokenised(Letters()), made)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,10 +163,55 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
 
 
 def test_saved_examples_come_back(tmp_path: Path) -> None:
-    made = join([[3, 4], [5]], [1, 0], dropped_long=7)
-    save_examples(tmp_path / "new" / "train.npz", made)
-    assert_same(load_examples(tmp_path / "new" / "train.npz"), made)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.npz"]
+    made = replace(join([[3, 4], [5]], [1, 0]), dropped_long=7, continued=1)
+    for _ in range(2):  # the second time in place of the first
+        save_examples(tmp_path / "new" / "train", made)
+        assert_same(load_examples(tmp_path / "new" / "train"), made)
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["train"]
+    files = sorted(path.name for path in (tmp_path / "new" / "train").iterdir())
+    assert files == ["about.json", "ids.npy", "offsets.npy", "supervised.npy"]
+
+
+def test_no_examples_at_all_come_back(tmp_path: Path) -> None:
+    save_examples(tmp_path / "none", join([], []))
+    assert_same(load_examples(tmp_path / "none"), join([], []))
+
+
+def test_tokens_of_another_key_are_not_taken(tmp_path: Path) -> None:
+    save_examples(tmp_path / "train", join([[3]], [0]), key="one")
+    assert len(load_examples(tmp_path / "train", "one")) == len(load_examples(tmp_path / "train")) == 1
+    with pytest.raises(UserError, match="train holds other tokens: remove it, or choose another folder"):
+        load_examples(tmp_path / "train", "two")
+
+
+@given(st.integers(1, 60), st.integers(1, 12))
+def test_a_cut_document_loses_nothing(length: int, max_length: int) -> None:
+    """And but for the document's first token, only the first of each further piece has no label; EOS keeps its own."""
+    ids = list(range(length))
+    made = collect(cut(ids, max_length), max_length)
+    assert made.ids.tolist() == ids
+    assert made.dropped_long == 0
+    assert max(made.lengths) <= max_length
+    assert made.supervised_tokens == length - len(made) == sum(int(made.targets(index).sum()) for index in range(len(made)))
+    if length > 1 and max_length > 2:
+        assert made.targets(len(made) - 1)[-1]
+
+
+def test_a_cut_by_hand() -> None:
+    assert [list(piece.ids) for piece in cut(list("abcdefgh"), 3)] == [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
+    assert [list(piece.ids) for piece in cut(list("abcdefg"), 3)] == [["a", "b", "c"], ["d", "e"], ["f", "g"]]
+    assert [list(piece.ids) for piece in cut(list("abc"), 3)] == [["a", "b", "c"]]
+
+
+def test_several_spans_reach_the_batch() -> None:
+    """A conversation's two answers, in a packed row after a pair: neither first tokens nor questions count."""
+    made = collect([([5, 6, 7], [True, True, True]), ([8, 9, 10, 11, 12, 13], [False, True, True, False, False, True])])
+    assert made.supervised_tokens == 5
+    batch = collate(made, make_rows(made, "exact", 10, range(2)), "exact")
+    assert batch.input_ids[0, :9].tolist() == [8, 9, 10, 11, 12, 13, 5, 6, 7]
+    assert batch.targets[0, :9].tolist() == [False, True, True, False, False, True, False, True, True]
+    cut_row = collate(made, [[(1, 1, 6)]], "concatenated")
+    assert cut_row.targets[0, :5].tolist() == [False, True, False, False, True]
 
 
 @pytest.mark.parametrize("load", TOKENIZERS)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetune.batches import Row, row_tokens
+from codetune.data.pack import Row, best_fit_decreasing, row_tokens
 from codetune.train.plan import Step, micro_batches, plan_steps
 
 
@@ -65,6 +65,15 @@ def test_only_the_seed_decides_the_order() -> None:
     plans = [plan_steps(rows, 900, 100, seed) for seed in range(3)]
     assert plans[0] == plan_steps(rows, 900, 100, 0)
     assert all(one != other for one, other in pairwise(plans))
+
+
+@given(lengths, st.integers(1, 2000), st.integers(1, 300))
+def test_packed_rows_are_planned_like_rows_in_lists(lengths: list[int], train_tokens: int, batch_tokens: int) -> None:
+    packed = best_fit_decreasing(lengths, 50)
+    listed = list(packed)
+    steps = plan_steps(packed, train_tokens, batch_tokens, seed=3)
+    assert steps == plan_steps(listed, train_tokens, batch_tokens, seed=3)
+    assert [micro_batches(step, packed, 2) for step in steps[:3]] == [micro_batches(step, listed, 2) for step in steps[:3]]
 
 
 def test_epochs_differ_in_order() -> None:

@@ -15,8 +15,8 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.corpus import Corpus, build_corpus
-from codetune.data.decontaminate import BenchmarkIndex
-from codetune.data.tokenise import join, save_examples
+from codetune.data.overlap.benchmark_index import BenchmarkIndex
+from codetune.data.tokenise import cut, join, save_examples
 from codetune.runs import write_json
 
 END, PAD = "<|endoftext|>", "<|pad|>"
@@ -26,7 +26,7 @@ DECONTAMINATED = ("humaneval", "mbpp-all", "conala", "basics-known", "basics-uns
 
 
 def prepare_base(folder: Path, vocab_size: int, max_length: int, train_tokens: int, seed: int, say: Callable[[str], None]) -> None:
-    """Write `tokenizer/`, `train.npz`, `held_out.npz` and `manifest.json` into the folder.
+    """Write `tokenizer/`, `train/`, `held_out/` and `manifest.json` into the folder.
 
     Pairs, functions and edits go in up to their share of `train_tokens`, files fill what is left.
     """
@@ -50,7 +50,7 @@ def prepare_base(folder: Path, vocab_size: int, max_length: int, train_tokens: i
     held_out = [piece for document in _encode(tokenizer, corpus.held_out, end, max_length) for piece in document]
     random.Random(seed).shuffle(chosen)
     for name, pieces in (("train", chosen), ("held_out", held_out)):
-        save_examples(folder / f"{name}.npz", join(pieces, [0] * len(pieces)))
+        save_examples(folder / name, join(pieces, [0] * len(pieces)))
     held_bytes = sum(len(tokenizer.decode(piece).encode()) for piece in held_out)
     write_json(
         folder / "manifest.json",
@@ -102,10 +102,5 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
 
 def _encode(tokenizer: tokenizers.Tokenizer, documents: Sequence[str], end: int, max_length: int) -> list[list[list[int]]]:
     """Each document as its pieces of at most `max_length` tokens, the last ending with EOS."""
-    return [list(_pieces([*encoding.ids, end], max_length)) for encoding in tokenizer.encode_batch(documents)]
-
-
-def _pieces(ids: list[int], max_length: int) -> Iterator[list[int]]:
-    for start in range(0, len(ids), max_length):
-        if len(ids) - start >= 2:
-            yield ids[start : start + max_length]
+    encodings = tokenizer.encode_batch(documents)
+    return [[list(piece.ids) for piece in cut([*encoding.ids, end], max_length)] for encoding in encodings]
