@@ -5,6 +5,9 @@ python -m bench training --out results.json
 python -m bench codebleu
 python -m bench execution
 python -m bench attacks
+python -m bench duplicates
+python -m bench packing
+python -m bench data
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, codebleu, execution, training
+from bench import attacks, codebleu, data, duplicates, execution, packing, training
 from codetune.errors import UserError
 
-BENCHMARKS = {"training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks}
+BENCHMARKS = {
+    "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
+    "data": data,
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 What the command line does, Python does, with the same records:
 
     import codetune
+    manifest = codetune.prepare(codetune.load_recipe(path, codetune.DataRecipe))
     summary = codetune.finetune(codetune.load_recipe(path, codetune.TrainRecipe), folder)
     scores = codetune.score(samples, "basics-known")
     report = codetune.study(codetune.load_recipe(path, codetune.StudyRecipe))
@@ -16,10 +17,12 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "prepare": "codetune.data.prepared.make",
     "finetune": "codetune.train.finetune",
     "load_recipe": "codetune.config",
     "TrainRecipe": "codetune.config",
     "StudyRecipe": "codetune.config",
+    "DataRecipe": "codetune.data_recipe",
     "DecodingConfig": "codetune.config",
     "Problem": "codetune.records",
     "Sample": "codetune.records",

@@ -8,13 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from codetune.data import benchmarks, own
-from codetune.data.files import read_rows
-from codetune.data.sources import load_source
-from codetune.errors import UserError, nearest
+from codetune.data.sources import SOURCES, Opened, open_source
+from codetune.data_recipe import SourceConfig
 from codetune.prompts.extract import parse
 from codetune.records import Problem
-
-NAMED_SOURCES = ("basics", "conala", "mbpp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +25,9 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """`left_out` are rows without an answer; shares are fractions of the problems. Texts count as equal up to white space and case."""
+    """Shares are fractions of the problems. Texts count as equal up to white space and case."""
 
     problems: int
-    left_out: int
     wish_chars: Lengths
     reference_chars: Lengths
     with_tests: float
@@ -41,29 +37,23 @@ class Description:
     repeated_pairs: float
 
 
-def read_problems(name_or_path: str) -> tuple[list[Problem], int]:
-    """The problems of a file or a named source, and how many of its rows were left out for want of an answer."""
+def problems_of(name_or_path: str) -> Sequence[Problem] | None:
+    """The problems of a benchmark, or of a file in the form of own problems; None where it is something to train on."""
+    if name_or_path in benchmarks.names() and name_or_path not in SOURCES:
+        return benchmarks.load(name_or_path).problems
     path = Path(name_or_path)
-    if path.exists() or path.suffix or "/" in name_or_path:
-        rows = read_rows(path)
-        problems = load_source(str(path)) if "output" in rows[0].values else own.load(path)
-        return list(problems), len(rows) - len(problems)
-    if name_or_path in NAMED_SOURCES:
-        return list(load_source(name_or_path)), 0
-    if name_or_path in benchmarks.names():
-        return list(benchmarks.load(name_or_path).problems), 0
-    names = sorted({*NAMED_SOURCES, *benchmarks.names()})
-    raise UserError(f"no data {name_or_path!r}: {nearest(name_or_path, names)}, or a JSON or JSONL file")
+    if path.is_file():
+        opened = open_source(SourceConfig(source=name_or_path))
+        if isinstance(opened, Opened) and opened.source.name == "problems":
+            return own.load(path)
+    return None
 
 
-def describe(problems: Sequence[Problem], left_out: int = 0) -> Description:
+def describe(problems: Sequence[Problem]) -> Description:
     """The numbers of a list of problems, which must not be empty."""
-    if not problems:
-        raise UserError("there is no problem in it: every row lacks an answer")
     answered = [problem for problem in problems if problem.reference]
     return Description(
         problems=len(problems),
-        left_out=left_out,
         wish_chars=_lengths(map(_wish, problems)),
         reference_chars=_lengths(problem.reference for problem in answered),
         with_tests=_share(problems, lambda problem: bool(problem.tests)),

@@ -14,7 +14,7 @@ import yaml
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from codetune.data import basics
-from codetune.data.prepare import END, PAD, save_tokenizer
+from codetune.data.base_corpus import END, PAD, save_tokenizer
 from codetune.prompts.template import make_template
 
 VOCABULARY = 512

@@ -31,20 +31,22 @@ def test_list_without_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 def test_stats_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
-        {"instruction": "Add.", "output": "x = 1"},
-        {"instruction": "ADD. ", "output": "x =  1"},  # the first again, but for case and white space
-        {"instruction": "Add.", "output": "x ="},
-        {"instruction": "Subtract it.", "output": ""},
+        {"instruction": "Add one to the number.", "output": "x = 1"},
+        {"instruction": "Add one to the number.", "output": "x =  1"},  # the first again, but for white space
+        {"instruction": "Add two.", "output": "def f(x):\n    return (x +\n"},
+        {"instruction": "Subtract it from the others.", "output": ""},
+        {"instruction": "Subtract one from the number that is given.", "output": "y = x - 1"},
     ]
     path = tmp_path / "alpaca.json"
     path.write_text(json.dumps(rows))
     assert run(["data", "stats", str(path), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["problems"], found["left_out"], found["with_tests"]) == (3, 1, 0)
-    assert found["references_that_parse"] == pytest.approx(2 / 3)
-    assert found["repeated_wishes"] == pytest.approx(2 / 3)
-    assert found["repeated_pairs"] == pytest.approx(1 / 3)
-    assert found["reference_chars"] == {"median": 5, "p95": 5, "longest": 6}
+    (source,) = json.loads(capsys.readouterr().out)["sources"]
+    assert (source["rows"], source["documents"]) == (5, 2)
+    assert source["left_out"] == {"exact duplicate": 1, "no answer": 1, "parses": 1}
+    assert source["lengths"] == {"3": 1, "4": 1}  # 7 words, and 8 to 15
+    assert list(tmp_path.iterdir()) == [path]
+    assert run(["data", "stats", str(path)]) == 0
+    assert "5 rows in, 2 documents out" in capsys.readouterr().out
 
 
 def test_stats_of_own_problems_and_of_a_name(problems_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,10 +67,32 @@ def test_decontaminate_finds_a_copy_and_writes_the_rest(tmp_path: Path, capsys: 
     arguments = ["data", "decontaminate", str(path), "--benchmark", "basics-known", "--benchmark", "basics-unseen"]
     assert run([*arguments, "--out", str(clean)]) == 0
     out = capsys.readouterr().out
-    assert "mine.jsonl, line 2: shares 13 words, or a whole short text, with basics-unseen (task_id 2)" in out
+    assert f"mine.jsonl, line 2: {leak.task_id} of basics-unseen by text, 100% (task_id 2)\n" in out
+    assert "1 of 2 rows overlap a benchmark (basics-unseen 1); the other 1 are in" in out
     assert [json.loads(line) for line in clean.read_text().splitlines()] == rows[:1]
     assert run([*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["shared"] == {"basics-unseen": 1}
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["shared"] == {"basics-unseen": 1}
+    assert answer["hits"][0]["overlaps"] == [{"benchmark": "basics-unseen", "task_id": leak.task_id, "rule": "text", "share": 1.0}]
+
+
+def test_decontaminate_looks_at_code_wherever_it_stands_and_at_runs_as_long_as_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = basics.load("unseen")[0]
+    renamed = problem.reference.replace(problem.entry_point, "another_name")
+    words = " ".join(problem.instruction.split()[:9])
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ({"notes": {"deep": [renamed]}}, {"text": words})))
+    arguments = ["data", "decontaminate", str(path), "--benchmark", "basics-unseen", "--json"]
+    assert run(arguments) == 0
+    [hit] = json.loads(capsys.readouterr().out)["hits"]
+    assert hit["row"].endswith("line 1")
+    assert "ast" in {overlap["rule"] for overlap in hit["overlaps"]}
+    assert run([*arguments, "--run-words", "6"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["hits"]) == 2
+    assert run([*arguments[:-2], "basics-unsen"]) == 2
+    assert "did you mean 'basics-unseen'" in capsys.readouterr().err
 
 
 def test_prepare_of_a_source_that_needs_none(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +137,8 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: li
 
 def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.jsonl"
-    path.write_text('{"task_id": 1, "instruction": "a"}\n[1]\n')
-    for command in ("stats", "decontaminate"):
-        assert run(["data", command, str(path)]) == 2
-        assert "mine.jsonl, line 2: expected a JSON object, got [1]" in capsys.readouterr().err
+    path.write_text('{"instruction": "Add one to x.", "output": "x += 1"}\n[1]\n')
+    assert run(["data", "stats", str(path)]) == 0
+    assert "mine.jsonl, line 2: expected a JSON object, got [1]" in capsys.readouterr().out
+    assert run(["data", "decontaminate", str(path)]) == 2
+    assert "mine.jsonl, line 2: expected a JSON object, got [1]" in capsys.readouterr().err

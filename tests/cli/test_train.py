@@ -17,6 +17,7 @@ import yaml
 
 from codetune.cli.main import run
 from codetune.config import StudyRecipe, TrainRecipe, load_recipe, shipped_recipes
+from codetune.data_recipe import DataRecipe
 
 PROGRAM = [sys.executable, "-W", "ignore", "-c", "from codetune.cli.main import main; main()"]
 
@@ -42,6 +43,31 @@ def test_train_reports_and_a_second_call_finds_it_done(recipe_file: Path, tmp_pa
     assert "5.52% (1,984 of 35,936 parameters)" in out
     assert "peak memory" in out
     assert "method differ" in refused(capsys, "train", str(recipe_file), "--set", "method.lora_rank=4")
+
+
+def test_a_prepared_code_base_is_learned_with_files_longer_than_a_row(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = tmp_path / "project"
+    code.mkdir()
+    for number in range(30):
+        bodies = (f'"""Add {number} and {n} to it."""\n    y = x + {number}\n    return y + {n}\n' for n in range(9))
+        (code / f"m{number}.py").write_text("\n\n".join(f"def f{number}_{n}(x):\n    {body}" for n, body in enumerate(bodies)))
+    data, recipe = tmp_path / "data", tmp_path / "data.yaml"
+    tree = {
+        "name": "mine", "path": str(code), "sources": "code", "filters": {"min_file_bytes": None}, "split": {"validation": 0.1},
+        "out": str(data), "decontaminate": {"against": ["basics-known"]}, "duplicates": {"near": False},
+    }  # fmt: skip
+    recipe.write_text(yaml.safe_dump(tree))
+    assert run(["data", "prepare", str(recipe), "--processes", "1"]) == 0
+    capsys.readouterr()
+    section = f"data={{source: {data}, validation_examples: 20}}"
+    assert run(["train", str(recipe_file), "--json", "--set", section, "--set", "train.max_seq_len=100"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["checks"]["eos_label_share"] == 1  # pieces of files go on: they do not end
+    before, after = found["held_out"]["bits_per_byte"]
+    assert 0 < after < before
+    assert found["dropped_long"] == 0
 
 
 def test_killed_and_started_again_it_resumes(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +188,8 @@ def test_plan_of_an_unknown_model(recipe_file: Path, capsys: pytest.CaptureFixtu
 
 def test_every_shipped_recipe_loads_and_names_itself() -> None:
     for name, path in shipped_recipes().items():
-        kind = StudyRecipe if "methods" in yaml.safe_load(path.read_text()) else TrainRecipe
+        keys = yaml.safe_load(path.read_text())
+        kind = DataRecipe if "sources" in keys else StudyRecipe if "methods" in keys else TrainRecipe
         load_recipe(path, kind)
         assert name in path.read_text().split("\nname:")[0] or "quickstart" in name, f"{name}: its head should be its command"
     assert os.path.basename("recipes/train-lora.yaml") in shipped_recipes()
