@@ -248,6 +248,11 @@ def shipped_recipes() -> dict[str, Path]:
     return {}
 
 
+def is_recipe(path: Path) -> bool:
+    """Whether a path stands for a recipe, by its suffix."""
+    return path.suffix in (".yaml", ".yml")
+
+
 def recipe_path(given: Path) -> Path:
     """The file as given, or else the shipped recipe of that name."""
     return given if given.exists() else shipped_recipes().get(given.name, given)

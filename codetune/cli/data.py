@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from codetune.cli.decontaminate import decontaminate
 from codetune.cli.output import to_stdout
-from codetune.cli.prepare import prepare_command, push_command
+from codetune.cli.prepare import JsonFlag, prepare_command, push_command
 from codetune.cli.preview import preview
 from codetune.cli.stats import stats
 from codetune.data.catalogue import ENTRIES, PACKAGE
@@ -33,7 +32,6 @@ app.command("prepare")(prepare_command)
 app.command()(preview)
 app.command()(stats)
 app.command("push")(push_command)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("list")

@@ -12,10 +12,10 @@ import typer
 
 from codetune.cli.output import to_stderr
 from codetune.config import DecontaminateConfig
-from codetune.data.catalogue import ENTRIES
+from codetune.data.catalogue import TEST_SETS
 from codetune.data.files import DATA_VARIABLE, Row, read_rows
 from codetune.data.overlap.decontaminate import Decontaminator, Overlap
-from codetune.data.overlap.training_overlap import benchmarks_against
+from codetune.data.overlap.training_overlap import benchmarks_against, found_benchmarks
 from codetune.records import Document, Message, to_json
 from codetune.runs import write_rows
 
@@ -78,5 +78,5 @@ def _task(row: Row) -> str:
 
 
 def _missing() -> str:
-    lacking = [entry.name for entry in ENTRIES if entry.use == "benchmark" and not entry.found()]
+    lacking = sorted(set(TEST_SETS) - set(found_benchmarks()))
     return f"; not found: {', '.join(lacking)} (set {DATA_VARIABLE})" if lacking else ""

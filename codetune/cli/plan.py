@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
 from codetune.cli.output import to_stdout
-from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_recipe, recipe_path
+from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_tree, recipe_path, validate
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
@@ -71,11 +70,12 @@ def plan(
     Exit code 1 if a run cannot be done as the recipe has it.
     """
     path, forecaster = recipe_path(recipe), Forecaster()
-    if _is_study(path):
-        study = load_recipe(path, StudyRecipe, overrides or [])
+    tree = load_tree(path, overrides or [])
+    if STUDY_KEYS & tree.keys():
+        study = validate(tree, StudyRecipe, str(path))
         rows = _study(study.model_copy(update={"out": out}) if out else study, forecaster)
     else:
-        single = load_recipe(path, TrainRecipe, overrides or [])
+        single = validate(tree, TrainRecipe, str(path))
         folder = out or single.out or Path("runs") / single.name
         rows = [forecaster.planned(single, single.method.label or single.method.name, folder, _train_state(folder))]
     limit = memory_there_is()
@@ -160,15 +160,6 @@ def _planned_tokens(material: Material) -> int:
 def _targets(examples: TokenisedExamples, rows: Sequence[Row]) -> list[int]:
     """Tokens under the loss in each row."""
     return [sum(int(examples.targets(index)[start:stop].sum()) for index, start, stop in row) for row in rows]
-
-
-def _is_study(path: Path) -> bool:
-    """By its keys; a file that cannot be read is left to `load_recipe`, which says why."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    return isinstance(tree, dict) and bool(STUDY_KEYS & tree.keys())
 
 
 def _study(recipe: StudyRecipe, forecaster: Forecaster) -> list[Planned]:

@@ -24,7 +24,7 @@ from codetune.data.prepared.tokens import make_tokens
 from codetune.data.training import Maker
 from codetune.data_recipe import DataRecipe, TokensConfig
 from codetune.errors import UserError
-from codetune.prompts.infill import Infilling, choose_marks
+from codetune.prompts.infill import infilling_of
 from codetune.records import Json
 from codetune.runs import read_json, write_json
 
@@ -77,9 +77,7 @@ def _tokens(recipe: DataRecipe, config: TokensConfig, processes: int | None) -> 
     from codetune.models.load import load_tokenizer  # torch comes with it
 
     tokenizer = load_tokenizer(config.model)
-    infilling = None
-    if config.infilling.rate:
-        infilling = Infilling(config.infilling, choose_marks(config.infilling, tokenizer.vocabulary), recipe.seed)
+    infilling = infilling_of(config.infilling, tokenizer.vocabulary, recipe.seed)
     maker = Maker(tokenizer.template(config.prompt_style), tokenizer, config.max_seq_len, config.loss_on, infilling)
     with _reporting(to_stderr()) as report:
         told = partial(_tell, report)

@@ -10,20 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from codetune.cli.output import to_stderr, to_stdout
-from codetune.config import LossOn, Style, TrainRecipe, load_recipe, recipe_path
+from codetune.config import LossOn, Style, TrainRecipe, is_recipe, load_tree, recipe_path, validate
 from codetune.data.encode import Encoded, encode, endings_of
 from codetune.data.sources import documents
 from codetune.data_recipe import DataRecipe, SourceConfig, TokensConfig
 from codetune.errors import UserError
-from codetune.prompts.infill import Infilling, choose_marks
+from codetune.prompts.infill import infilling_of
 from codetune.prompts.rendered import Rendered
 from codetune.prompts.template import Template, make_template
 from codetune.records import Document
@@ -55,7 +54,7 @@ def preview(
         raise UserError("--ids needs a tokenizer: give --model, for example --model codetune-base")
     tokenizer = _tokenizer(tokens.model) if tokens.model else None
     template = _template(tokens.prompt_style, tokenizer)
-    infilling = _infilling(tokens, tokenizer, plan.seed)
+    infilling = infilling_of(tokens.infilling, tokenizer.vocabulary if tokenizer else (), plan.seed)
     printer = Printer(to_stdout(), tokens.loss_on, tokenizer, ids)
     for source in plan.sources:
         for document in islice(_documents(source, plan.path), count):
@@ -75,17 +74,17 @@ class _Plan:
 
 def _plan(what: str, overrides: list[str]) -> _Plan:
     path = recipe_path(Path(what))
-    if path.suffix not in (".yaml", ".yml"):
+    if not is_recipe(path):
         if overrides:
             raise UserError(f"--set changes a recipe, and {what} is none: use --style and --loss-on")
         return _Plan((SourceConfig(source=what),), TokensConfig(model=""))
-    tree = _tree(path)
+    tree = load_tree(path, overrides)
     if "models" in tree:
         raise UserError(f"{path} is a study's recipe, with several data sets and models: give one data set, with --model and --style")
     if "sources" in tree:
-        recipe = load_recipe(path, DataRecipe, overrides)
+        recipe = validate(tree, DataRecipe, str(path))
         return _Plan(recipe.sources, recipe.tokens or TokensConfig(model=""), recipe.path, recipe.seed)
-    training = load_recipe(path, TrainRecipe, overrides)
+    training = validate(tree, TrainRecipe, str(path))
     data = training.data
     source = SourceConfig(source=data.source, path=data.path, split=data.split, max_documents=data.max_examples)
     written = TokensConfig(
@@ -93,15 +92,6 @@ def _plan(what: str, overrides: list[str]) -> _Plan:
         max_seq_len=training.train.max_seq_len,
     )  # fmt: skip
     return _Plan((source,), written, seed=training.seed)
-
-
-def _tree(path: Path) -> dict[str, Any]:
-    """The file's keys, to see what kind of recipe it is; what is wrong with it is said where it is loaded."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
 
 
 def _documents(source: SourceConfig, root: Path | None) -> Iterator[Document]:
@@ -121,12 +111,6 @@ def _template(style: Style, tokenizer: TextTokenizer | None) -> Template:
     if style == "chat":
         raise UserError("prompt style 'chat' is the tokenizer's own chat template: give --model")
     return make_template(style)
-
-
-def _infilling(tokens: TokensConfig, tokenizer: TextTokenizer | None, seed: int) -> Infilling | None:
-    if not tokens.infilling.rate:
-        return None
-    return Infilling(tokens.infilling, choose_marks(tokens.infilling, tokenizer.vocabulary if tokenizer else ()), seed)
 
 
 class Printer:

@@ -15,7 +15,7 @@ from rich.table import Table
 from codetune.cli.account import show
 from codetune.cli.output import to_stdout
 from codetune.cli.prepare import JsonFlag, ProcessesFlag, SetFlag, prepared
-from codetune.config import load_tree, recipe_path, validate
+from codetune.config import is_recipe, load_tree, recipe_path, validate
 from codetune.data.describe import Description, Lengths, describe, problems_of
 from codetune.data.prepared.read import is_prepared, read_manifest
 from codetune.data_recipe import DataRecipe
@@ -33,7 +33,7 @@ def stats(
     Of a benchmark, or a file of problems with tests: how many, how long, how many with tests and references, how many twice.
     """
     given = Path(path)
-    if not _is_recipe(given) and (problems := problems_of(path)) is not None:
+    if not is_recipe(given) and (problems := problems_of(path)) is not None:
         found = describe(problems)
         if as_json:
             print(json.dumps({"path": path} | to_json(found)))
@@ -53,12 +53,8 @@ def stats(
 
 def _looked_at(path: str, overrides: list[str], scratch: Path) -> DataRecipe:
     """The recipe that is given, or one for a single source with every rule at its default; what it makes is thrown away."""
-    tree = load_tree(recipe_path(Path(path)), overrides) if _is_recipe(Path(path)) else {"name": "stats", "sources": [path]}
+    tree = load_tree(recipe_path(Path(path)), overrides) if is_recipe(Path(path)) else {"name": "stats", "sources": [path]}
     return validate(tree | {"out": str(scratch / "data")}, DataRecipe, path)
-
-
-def _is_recipe(path: Path) -> bool:
-    return path.suffix in (".yaml", ".yml")
 
 
 def _show_problems(path: str, found: Description, console: Console) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from codetune.config import content_hash
 from codetune.errors import UserError
-from codetune.runs import read_json, write_json
+from codetune.runs import read_json, whole_folder, write_json
 
 ABOUT = "about.json"
 
@@ -38,20 +37,10 @@ def save_arrays(folder: Path, arrays: Mapping[str, Stream], about: Mapping[str, 
 
     A reader sees the old folder, none, or the whole new one. Raises OSError or UserError where it cannot be written.
     """
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    temporary, old = beside.with_suffix(".tmp"), beside.with_suffix(".old")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process with the same number that was killed
-    try:
-        temporary.mkdir(parents=True)
-        hashes = {name: _write(temporary / f"{name}.npy", stream) for name, stream in arrays.items()}
+    with whole_folder(folder) as unfinished:
+        hashes = {name: _write(unfinished / f"{name}.npy", stream) for name, stream in arrays.items()}
         told = {**about, "sha256": hashes}
-        write_json(temporary / ABOUT, {**told, "hash": content_hash(told)})
-        if folder.exists():
-            os.rename(folder, old)
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        write_json(unfinished / ABOUT, {**told, "hash": content_hash(told)})
 
 
 def load_arrays(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

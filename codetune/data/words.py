@@ -58,6 +58,12 @@ def runs(words: Words, length: int) -> Words:
     return Words(mixed(total[within]), offsets)
 
 
+def spans(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places first, first + 1, ... of several spans, one span after the other."""
+    ends = np.cumsum(lengths)
+    return np.asarray(np.repeat(firsts - ends + lengths, lengths) + np.arange(int(ends[-1]) if len(ends) else 0))
+
+
 def mixed(values: Hashes) -> Hashes:
     """Every bit of the result depends on every bit of the value (SplitMix64's last steps; Steele et al. 2014)."""
     result = values ^ (values >> np.uint64(30))

@@ -121,6 +121,11 @@ class Infilling:
         return template.render_document(document)
 
 
+def infilling_of(config: InfillingConfig, vocabulary: Container[str], seed: int) -> Infilling | None:
+    """What a recipe asks for; None where it asks for no holes. Raises UserError as `choose_marks` does."""
+    return Infilling(config, choose_marks(config, vocabulary), seed) if config.rate else None
+
+
 def infill(text: str, config: InfillingConfig, marks: Marks, rng: random.Random) -> Rendered:
     """The text with a hole, in an order and at places that `rng` chooses; any of its pieces may be empty."""
     suffix_first = rng.random() < config.spm_share

@@ -25,7 +25,7 @@ from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
-from codetune.prompts.infill import Infilling, choose_marks
+from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.held_out import bits_per_byte
@@ -160,10 +160,7 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
 def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:
     """Training and validation examples; plain code of the training gets its holes, that of the validation none."""
     data, tokenizer = training_data(recipe.data, recipe.decontaminate), loaded.tokenizer
-    infilling = None
-    if recipe.data.infilling.rate:
-        marks = choose_marks(recipe.data.infilling, tokenizer.vocabulary)
-        infilling = Infilling(recipe.data.infilling, marks, recipe.seed)
+    infilling = infilling_of(recipe.data.infilling, tokenizer.vocabulary, recipe.seed)
     template, limit = loaded.template(recipe.data.prompt_style), recipe.train.max_seq_len
     maker = Maker(template, tokenizer, limit, recipe.data.loss_on, infilling, data.left_out)
     examples = tokenise_documents(data.train, maker, data.folder)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from codetune.data.cleaning import natural
+from codetune.data.codebase.licences import is_allowed
 from codetune.data_recipe import FilterConfig
 from codetune.prompts.extract import parse
 from codetune.records import Document
@@ -100,21 +101,9 @@ def opted_out(each: Examined, config: FilterConfig) -> str:
 
 
 def licence(each: Examined, config: FilterConfig) -> str:
-    if not config.licences or allowed(each.document.licence, config.licences):
+    if not config.licences or is_allowed(each.document.licence, config.licences):
         return ""
     return f"licence {each.document.licence or 'unknown'} is none of {', '.join(config.licences)}"
-
-
-def allowed(licence: str, licences: tuple[str, ...]) -> bool:
-    """Whether an SPDX expression is met by these: one side of an OR, all sides of an AND; exceptions (WITH) only widen a licence.
-
-    >>> allowed("MIT OR GPL-2.0-only", ("mit",)), allowed("MIT AND GPL-2.0-only", ("mit",))
-    (True, False)
-    """
-    names = {name.lower() for name in licences}
-    plain = re.sub(r"[()]|\s+WITH\s+[\w.-]+", " ", licence, flags=re.IGNORECASE)
-    sides = (re.split(r"\s+AND\s+", side, flags=re.IGNORECASE) for side in re.split(r"\s+OR\s+", plain, flags=re.IGNORECASE))
-    return any(all(name.strip().lower() in names for name in side) for side in sides)
 
 
 def stars(each: Examined, config: FilterConfig) -> str:

@@ -138,17 +138,26 @@ def licence_of_text(text: str) -> str:
 
 
 def is_allowed(licence: str, allowed: Iterable[str]) -> bool:
-    """Whether a licence is one of those allowed: of "A OR B" one of them, of "A AND B" both. GPL-3.0 allows GPL-3.0-only and -or-later."""
-    names = {name.lower() for name in allowed}
+    """Whether a licence is met by those allowed: of "A OR B" one of them, of "A AND B" both.
+
+    Exceptions (WITH) only widen a licence; GPL-3.0 allows GPL-3.0-only and -or-later; case and blanks do not count ("CC BY 4.0").
+    """
+    names = {_spelt(name) for name in allowed}
+    plain = re.sub(r"\s+WITH\s+[\w.-]+", "", licence, flags=re.IGNORECASE)
 
     def one(term: str) -> bool:
-        term = term.strip(" ()").lower()
+        term = _spelt(term.strip(" ()"))
         return term in names or re.sub(r"(-only|-or-later|\+)$", "", term) in names
 
     # OR binds weaker than AND. Parentheses are rare and read as if they were not there, with every alternative then required.
-    if "(" in licence:
-        return all(one(term) for term in re.split(r"\bAND\b|\bOR\b", licence))
-    return any(all(one(term) for term in way.split(" AND ")) for way in licence.split(" OR "))
+    if "(" in plain:
+        return all(one(term) for term in re.split(r"\b(?:AND|OR)\b", plain, flags=re.IGNORECASE))
+    ways = (re.split(r"\s+AND\s+", way, flags=re.IGNORECASE) for way in re.split(r"\s+OR\s+", plain, flags=re.IGNORECASE))
+    return any(all(map(one, way)) for way in ways)
+
+
+def _spelt(licence: str) -> str:
+    return "-".join(licence.casefold().split())
 
 
 def _settled(stated: Iterable[str], texts: Iterable[Path]) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codetune.data.words import Hashes, Words, runs, word_hashes
+from codetune.data.words import Hashes, Words, runs, spans, word_hashes
 from codetune.prompts.extract import parse
 from codetune.records import AssertTest, CallTest, Problem, StdioTest, Test
 
@@ -88,7 +88,7 @@ class SharedRuns:
             places, which = _unique_pairs(place[shared].astype(np.uint64), text[inside][shared])
             begin = table.offsets[places.astype(np.int64)]
             end = table.offsets[places.astype(np.int64) + 1]
-            whose = table.owners[_ranges(begin, end - begin)]
+            whose = table.owners[spans(begin, end - begin)]
             hits.append(np.repeat(which, end - begin) * len(self.counted) + whose)
         shares: list[dict[int, float]] = [{} for _ in texts]
         for key, count in zip(*np.unique(np.concatenate(hits), return_counts=True), strict=True):
@@ -133,7 +133,7 @@ def _runs_of(owners: Sequence[Sequence[str]], run_words: int, shortest: int) -> 
     for length in range(shortest, run_words + 1):
         chosen = np.flatnonzero(sizes >= length if length == run_words else sizes == length)
         counts = sizes[chosen] - length + 1
-        starts = _ranges(words.offsets[chosen], counts)
+        starts = spans(words.offsets[chosen], counts)
         whose = np.repeat(owner[chosen], counts)
         told = telling.within(starts, length)
         starts, whose = starts[told], whose[told]
@@ -186,12 +186,6 @@ def _unique_pairs(values: Hashes, numbers: Positions) -> tuple[Hashes, Positions
     new = np.ones(len(values), dtype=bool)
     new[1:] = (np.diff(values) != 0) | (np.diff(sorted_numbers) != 0)
     return values[new], sorted_numbers[new]
-
-
-def _ranges(starts: Positions, counts: Positions) -> Positions:
-    """`starts[i]`, `starts[i] + 1`, ... `counts[i]` times, for each i."""
-    ends = np.cumsum(counts)
-    return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from codetune.data.cleaning.cleaner import Cleaner
 from codetune.data.codebase.code import CodeChunk
 from codetune.data.overlap.decontaminate import Decontaminator
 from codetune.data.prepared.account import BAD_ROW, Account
-from codetune.data.prepared.columns import is_unicode, to_table
+from codetune.data.prepared.columns import to_table
 from codetune.data.prepared.split import keys_of, own_splits
 from codetune.data.read import BadRow, Skipped
 from codetune.data.similar.minhash import fingerprint, save_fingerprints
@@ -29,7 +27,7 @@ from codetune.data.words import word_hashes
 from codetune.data_recipe import DataRecipe
 from codetune.errors import UserError
 from codetune.records import Document, Json
-from codetune.runs import read_json, write_json
+from codetune.runs import read_json, whole_folder, write_json
 
 DOCUMENTS, FINGERPRINTS, ACCOUNT, ARRAYS, OVERLAPS = "documents.parquet", "fingerprints.npz", "account.json", "arrays.npz", "overlaps.json"
 OVERLAP = "overlaps a benchmark"
@@ -99,8 +97,6 @@ def _uncollected() -> Iterator[None]:
 def _read(part: Part, account: Account, strict: bool) -> Iterator[Document]:
     for item in read_chunk(part.chunk):
         account.rows += 1
-        if isinstance(item, Document) and not is_unicode(item):
-            item = BadRow(item.origin or item.id, "holds half of a surrogate pair, which no file can store")
         match item:
             case Document():
                 yield item
@@ -147,18 +143,13 @@ def _store(part: Part, documents: Sequence[Document], account: Account, overlaps
         "keys": keys_of(documents), "splits": own_splits(documents), "ranks": np.array([one.rank for one in documents], dtype=float),
         "words": np.diff(word_hashes(texts).offsets).astype(np.int32),
     }  # fmt: skip
-    unfinished = part.folder.with_name(f".{part.folder.name}.{os.getpid()}.tmp")
-    unfinished.mkdir(parents=True)
-    try:
+    with whole_folder(part.folder) as unfinished:
         pq.write_table(to_table(documents), unfinished / DOCUMENTS, compression="zstd", compression_level=1)
         save_fingerprints(unfinished / FINGERPRINTS, fingerprint(texts, recipe.duplicates))
         with (unfinished / ARRAYS).open("wb") as file:
             np.savez(file, **arrays)
         write_json(unfinished / ACCOUNT, account.to_json())
         (unfinished / OVERLAPS).write_text(json.dumps(overlaps))
-        os.replace(unfinished, part.folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def where(document: Document) -> str:

@@ -49,18 +49,18 @@ def document_of(row: Mapping[str, Any]) -> Document:
     return Document(**values, messages=turns, tests=tests, facts=json.loads(facts) if facts else {})
 
 
-def is_unicode(document: Document) -> bool:
-    """Whether its texts can be stored: JSON may smuggle in half of a surrogate pair."""
-    fields = (document.whole, *(getattr(document, name) for name in _TEXTS))
-    return all(field.isascii() or _encodes(field) for field in fields)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def unwritable(document: Document) -> str:
+    """Why its texts cannot be kept, "" where they can: files of text hold neither NUL nor half of a surrogate pair."""
+    streams = (text for test in document.tests if isinstance(test, StdioTest) for text in (test.stdin, test.stdout))
+    for text in (document.whole, *(getattr(document, name) for name in _TEXTS), *streams):
+        if "\0" in text:
+            return "holds NUL characters where text should be"
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return "holds half of a surrogate pair where text should be"
+    return ""
 
 
 def _tests_json(document: Document) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetune.data.similar.minhash import Numbers, Short, load_fingerprints, settings_of
+from codetune.data.words import spans
 from codetune.data_recipe import DuplicatesConfig
 from codetune.errors import UserError
 
@@ -94,11 +95,11 @@ class ShingleSets:
         firsts = np.cumsum(sizes) - sizes
         for part, chosen in self._by_part(texts):
             shard = self._parts[part]
-            found = shard.shingles[_spans(shard.offsets[texts[chosen] - self.starts[part]], sizes[chosen])]
+            found = shard.shingles[spans(shard.offsets[texts[chosen] - self.starts[part]], sizes[chosen])]
             if len(chosen) == len(texts):
                 keyed |= found
             else:
-                keyed[_spans(firsts[chosen], sizes[chosen])] |= found
+                keyed[spans(firsts[chosen], sizes[chosen])] |= found
         return keyed
 
     def _by_part(self, texts: Numbers) -> Iterator[tuple[int, Numbers]]:
@@ -117,9 +118,3 @@ def _chunks(sizes: Numbers) -> Iterator[slice]:
         last = max(first + 1, int(np.searchsorted(ends, done + _CHUNK_SHINGLES, side="right")))
         yield slice(first, last)
         first = last
-
-
-def _spans(firsts: Numbers, lengths: Numbers) -> Numbers:
-    """The places first, first + 1, ... of several spans, one span after the other."""
-    ends = np.cumsum(lengths)
-    return np.repeat(firsts - ends + lengths, lengths) + np.arange(int(ends[-1]) if len(ends) else 0)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from codetune.data import read
 from codetune.data.codebase.code import CodeChunk, read_code_chunk
+from codetune.data.codebase.licences import is_allowed
 from codetune.data.files import DATA_VARIABLE, Row
 from codetune.data.hub import hub_chunks
 from codetune.data.languages import canonical, hub_folder
+from codetune.data.prepared.columns import unwritable
 from codetune.data.prepared.read import is_prepared
 from codetune.data.read import BadRow, Chunk, Skipped
 from codetune.data.sources import prepared
@@ -23,7 +25,7 @@ from codetune.data.sources.registry import FORMS, SOURCES, form_of
 from codetune.data.sources.source import Source
 from codetune.data_recipe import SourceConfig
 from codetune.errors import UserError, nearest
-from codetune.records import Document, StdioTest
+from codetune.records import Document
 
 OTHER_LICENCE = "under another licence"
 _SETTINGS = ("min_score", "max_solutions", "languages", "make")
@@ -208,11 +210,12 @@ def _of_languages(source: Source, files: list[File], config: SourceConfig) -> li
 def read_chunk(chunk: SourceChunk | CodeChunk) -> Iterator[Document | BadRow | Skipped]:
     """The documents of a chunk in order, what is wrong with rows, and what was left out; ids are unique but for the data's own."""
     if isinstance(chunk, CodeChunk):
-        yield from read_code_chunk(chunk)
+        for item in read_code_chunk(chunk):
+            fault = unwritable(item) if isinstance(item, Document) else ""
+            yield BadRow(item.origin, fault) if isinstance(item, Document) and fault else item
         return
     for document in chunk.documents:
-        wanted = _licensed(document.licence, chunk.config.licences)
-        yield document if wanted else Skipped(document.id, OTHER_LICENCE)
+        yield document if _wanted(document, chunk.config) else Skipped(document.id, OTHER_LICENCE)
     source = SOURCES[chunk.source]
     for row in read.rows(chunk.rows):
         yield from (row,) if isinstance(row, BadRow) else _made(row, source, chunk)
@@ -228,7 +231,7 @@ def _made(row: Row, source: Source, chunk: SourceChunk) -> list[Document | BadRo
     finished: list[Document | BadRow | Skipped] = []
     for number, each in enumerate(made):
         if isinstance(each, Document):
-            if fault := _unwritable(each):
+            if fault := unwritable(each):
                 return [BadRow(row.where, fault)]
             each = replace(
                 each,
@@ -238,31 +241,11 @@ def _made(row: Row, source: Source, chunk: SourceChunk) -> list[Document | BadRo
                 licence=each.licence or source.licence,
                 split=each.split or chunk.split,
             )
-            if not _licensed(each.licence, chunk.config.licences):
+            if not _wanted(each, chunk.config):
                 each = Skipped(row.where, OTHER_LICENCE)
         finished.append(each)
     return finished
 
 
-def _unwritable(document: Document) -> str:
-    """Why its texts cannot be kept, "" where they can: files of text hold neither NUL nor half of a surrogate pair."""
-    streams = (text for test in document.tests if isinstance(test, StdioTest) for text in (test.stdin, test.stdout))
-    for text in (document.whole, document.id, document.origin, document.licence, document.group, *streams):
-        if "\0" in text:
-            return "holds NUL characters where text should be"
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                return "holds half of a surrogate pair where text should be"
-    return ""
-
-
-def _licensed(licence: str, wanted: tuple[str, ...]) -> bool:
-    """Whether one of a document's licences is wanted; "CC BY 4.0" and "cc-by-4.0" are the same."""
-    stated = {_spelt(each) for each in licence.split(" OR ")}
-    return not wanted or bool(stated & {_spelt(each) for each in wanted})
-
-
-def _spelt(licence: str) -> str:
-    return "-".join(licence.casefold().split())
+def _wanted(document: Document, config: SourceConfig) -> bool:
+    return not config.licences or is_allowed(document.licence, config.licences)

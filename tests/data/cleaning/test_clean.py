@@ -10,8 +10,9 @@ import pytest
 
 from codetune.config import validate
 from codetune.data.cleaning.cleaner import RULES, Cleaned, Cleaner
-from codetune.data.cleaning.filters import allowed, generated_marker
+from codetune.data.cleaning.filters import generated_marker
 from codetune.data.cleaning.natural import fault
+from codetune.data.codebase.licences import is_allowed
 from codetune.data_recipe import FilterConfig
 from codetune.errors import UserError
 from codetune.records import AssertTest, Document, Message
@@ -152,7 +153,7 @@ def test_what_is_not_known_drops_nothing(facts: dict[str, Any]) -> None:
      ("Apache-2.0 WITH LLVM-exception", True), ("MIT-0", False), ("", False)],
 )  # fmt: skip
 def test_licences(licence: str, met: bool) -> None:
-    assert allowed(licence, ("MIT", "Apache-2.0")) == met
+    assert is_allowed(licence, ("MIT", "Apache-2.0")) == met
 
 
 @pytest.mark.parametrize(
