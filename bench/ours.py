@@ -20,7 +20,8 @@ from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.runs import read_rows
 from codetune.train.finetune import halve_frozen_linears
-from codetune.train.loop import METRICS, Material, Run, train
+from codetune.train.loop import train
+from codetune.train.run import METRICS, Material, Run
 
 
 def measure(job: Job) -> Measurement:

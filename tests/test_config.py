@@ -72,9 +72,9 @@ def test_recipe_survives_json(tmp_path: Path) -> None:
         (STUDY + "decoding: {top_k: 3}\n", "unknown key 'decoding.top_k' (did you mean 'top_p'?"),
         (
             STUDY + "methods: [lorra]\n",
-            "methods.0: no method 'lorra' (did you mean 'lora'? valid: full, lora, prefix_tuning, prompt_tuning)",
+            "methods.0: no method 'lorra' (did you mean 'lora'? valid: bitfit, ",
         ),
-        (TRAIN + "method: {lora_rank: 3}\n", "method: no method '' (valid: full, lora, prefix_tuning, prompt_tuning)"),
+        (TRAIN + "method: {lora_rank: 3}\n", "method: no method '' (valid: bitfit, bottleneck, "),
         (TRAIN + "train: {packing: exakt}\n", "train.packing: no 'exakt' (did you mean 'exact'?"),
         (TRAIN + "train: {train_tokens: 0}\n", "train.train_tokens: must be greater than 0, given 0"),
         (TRAIN + "train: {train_tokens: many}\n", "train.train_tokens: must be a valid integer"),

@@ -30,9 +30,9 @@ from codetune.runs import read_rows
 from codetune.study.drive import read_result
 from codetune.study.plan import CellConfig, plan_cells, unfinished
 from codetune.train.finetune import RESULT, prepare
-from codetune.train.loop import METRICS, Material
 from codetune.train.plan import micro_batches
 from codetune.train.resume import CHECKPOINT
+from codetune.train.run import METRICS, Material
 
 app = typer.Typer(add_completion=False)
 STUDY_KEYS = {"models", "methods", "benchmarks", "seeds"}
@@ -227,5 +227,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-

@@ -40,9 +40,11 @@ def attach(
         parameter.requires_grad_(False)
     if isinstance(method, LoraConfig):
         return _lora(model, method, linear_layers)
+    assert isinstance(method, PromptTuningConfig | PrefixTuningConfig)
     ids = [start_ids[i % len(start_ids)] for i in range(method.num_virtual_tokens)] if start_ids else []
     if isinstance(method, PromptTuningConfig):
         return _prompt_tuning(model, method, ids)
+    assert isinstance(method, PrefixTuningConfig)
     return _prefix_tuning(model, method, kv_shape, ids)
 
 

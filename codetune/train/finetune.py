@@ -28,10 +28,13 @@ from codetune.models.machine import device, peak_memory_bytes
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
+from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
-from codetune.train.loop import Material, Run, precision, train, validation_loss
+from codetune.train.loop import train
+from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
+from codetune.train.run import Material, Run
 
 ADAPTER = "adapter"
 RESULT = "train.json"

@@ -23,10 +23,12 @@ from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import attach
 from codetune.models.families import linear_layers
 from codetune.runs import read_rows
-from codetune.train.loop import METRICS, Material, Run, train, validation_loss
+from codetune.train.loop import train
+from codetune.train.monitor import validation_loss
 from codetune.train.optimizer import make_optimizer
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
+from codetune.train.run import METRICS, Material, Run
 from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, tiny
 
 RATES = {"full": 3e-3, "lora": 2e-2, "prefix_tuning": 5e-2, "prompt_tuning": 5e-2}

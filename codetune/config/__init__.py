@@ -1,0 +1,48 @@
+"""Recipes: the typed, checked form of the YAML files that say what to run.
+
+`load_recipe(path, kind, overrides)` reads one; every fault in it is reported at once, in one line each, with the nearest valid name.
+A recipe is plain data: `recipe.model_dump(mode="json")` is what a run folder keeps and what its key is the hash of.
+"""
+
+from codetune.config.loading import content_hash, is_recipe, load_recipe, load_tree, recipe_path, shipped_recipes, validate
+from codetune.config.methods import (
+    METHOD_NAMES,
+    BitFitConfig,
+    BottleneckConfig,
+    DoraConfig,
+    FullConfig,
+    Ia3Config,
+    LnTuningConfig,
+    LoraConfig,
+    LoraPlusConfig,
+    LoraSettings,
+    MethodConfig,
+    PissaConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    PTuningConfig,
+    QloraConfig,
+    RsLoraConfig,
+    VeraConfig,
+)
+from codetune.config.recipes import StudyRecipe, TrainRecipe, listed
+from codetune.config.sections import (
+    Architecture,
+    Config,
+    DataConfig,
+    DecodingConfig,
+    DecontaminateConfig,
+    InfillingConfig,
+    LossOn,
+    Precision,
+    Style,
+)
+from codetune.config.training import Packing, SamplesConfig, SearchConfig, Tracker, TrainConfig, TrainPrecision
+
+__all__ = [
+    "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig",
+    "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig", "LoraSettings", "LossOn",
+    "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig", "PromptTuningConfig", "QloraConfig",
+    "RsLoraConfig", "SamplesConfig", "SearchConfig", "StudyRecipe", "Style", "Tracker", "TrainConfig", "TrainPrecision", "TrainRecipe",
+    "VeraConfig", "content_hash", "is_recipe", "listed", "load_recipe", "load_tree", "recipe_path", "shipped_recipes", "validate",
+]  # fmt: skip

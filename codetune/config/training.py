@@ -1,0 +1,71 @@
+"""How a run is trained: budget, optimiser, precision, checkpoints, what it is watched by, and how settings are searched for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from codetune.config.sections import Config, DecodingConfig
+
+Packing = Literal["exact", "padded", "concatenated"]
+TrainPrecision = Literal["fp32", "bf16", "bf16_weights", "auto"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]
+
+
+class TrainConfig(Config):
+    """One training run. Budgets are in tokens, never in seconds, so that every machine gets the same model."""
+
+    train_tokens: int = Field(300_000, gt=0, description="text tokens seen in all; virtual tokens and padding do not count")
+    batch_tokens: int = Field(4096, gt=0, description="text tokens per optimiser step, rounded to whole rows")
+    micro_batch_size: int = Field(4, gt=0, description="rows per forward pass; changes memory and speed, not the result")
+    max_seq_len: int = Field(512, gt=1, description="text tokens per packed row; longer examples are dropped and counted")
+    packing: Packing = Field("exact", description="concatenated lets documents see each other, as published work did")
+    optimizer: Literal["adamw", "adam", "muon", "adamw_8bit", "adafactor"] = "adamw"
+    weight_decay: float = Field(0.0, ge=0, description="never applied to norms, biases and soft prompts")
+    beta2: float = Field(0.98, gt=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_share: float = Field(0.05, ge=0, lt=1, description="share of all steps")
+    final_lr_share: float = Field(0.05, ge=0, le=1, description="the last step's share of the peak (cosine and linear)")
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: TrainPrecision = Field(
+        "fp32",
+        description="bf16: products in bf16, trained weights and optimiser in fp32; bf16_weights: all weights in bf16, updated with "
+        "stochastic rounding, for what would not fit; auto: bf16 where the machine computes in it, else fp32",
+    )
+    activation_checkpointing: bool = Field(False, description="compute layers twice instead of keeping what they computed")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="with several processes: the whole model in each, or sharded over all (FSDP2)"
+    )
+    validations: int = Field(5, ge=0, description="how often the validation loss is measured; 0: never")
+    monitor: Literal["loss", "pass_rate"] = Field("loss", description="what `keep: best` and `patience` go by; pass_rate needs `samples`")
+    keep: Literal["best", "last"] = Field("best", description="which weights are kept, by what is monitored")
+    patience: int = Field(0, ge=0, description="stop after so many measurements without a better one; 0: never")
+    checkpoint_every_s: float = Field(60.0, gt=0)
+    checkpoints_kept: int = Field(2, gt=0, description="the newest so many; where the newest is damaged, the one before serves")
+    on_bad_step: Literal["stop", "roll_back"] = Field(
+        "stop", description="after a loss that is no number, or a spike: stop and name the examples, or go back and pass over them"
+    )
+    spike_factor: float = Field(
+        3.0, ge=0, description="a loss so many times the median of the last steps, and above the first step's, is a spike; 0: none is"
+    )
+
+
+class SamplesConfig(Config):
+    """Answers written and run in the sandbox during training, so that one sees what a falling loss is worth."""
+
+    benchmark: str = Field(description="a benchmark's name, or a JSONL file of problems; not the one that decides in the end")
+    max_problems: int = Field(20, gt=0, description="only the first so many problems")
+    times: int = Field(4, gt=0, description="how often, at evenly spaced steps, the last one included")
+    decoding: DecodingConfig = DecodingConfig()
+
+
+class SearchConfig(Config):
+    """Settings searched for before the run, by Optuna, each trial pruned on its validation loss; the default is always one of them."""
+
+    trials: int = Field(8, gt=1, description="runs in all, the default among them")
+    minutes: float | None = Field(None, gt=0, description="begin no further trial after so long")
+    budget_share: float = Field(0.25, gt=0, le=1, description="of train_tokens, in each trial")
+    learning_rates: tuple[float, ...] = Field((0.1, 0.3, 1.0, 3.0, 10.0), min_length=1, description="factors of the method's rate")
+    sizes: tuple[float, ...] = Field((1.0,), min_length=1, description="factors of lora_rank, num_virtual_tokens or bottleneck_size")
+    inits: bool = Field(True, description="try the other ways to initialise, where the method has several")

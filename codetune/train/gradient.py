@@ -1,0 +1,35 @@
+"""The gradient of one step, the same however its rows are cut into micro-batches."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+from codetune.batches import collate
+from codetune.config import TrainConfig
+from codetune.models.forward import summed_loss
+from codetune.train.plan import Step, micro_batches
+from codetune.train.run import Run
+
+
+def step_gradient(run: Run, step: Step) -> tuple[float, int, int]:
+    """Leave the gradient of a step's mean loss in the parameters. Returns (summed loss, supervised tokens, text tokens)."""
+    device = run.adapted.model.device
+    groups = micro_batches(step, run.material.rows, run.config.micro_batch_size)
+    batches = [collate(run.material.examples, rows, run.config.packing) for rows in groups]
+    supervised = max(1, sum(batch.num_targets for batch in batches))
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for batch in batches:
+        with precision(run.config, device):
+            loss = summed_loss(run.adapted, run.family, batch.to(device))
+        (loss / supervised).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    tokens = sum(int((batch.documents > 0).sum()) for batch in batches)
+    return float(total), supervised, tokens
+
+
+def precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in bf16 with everything else in fp32, or all of it in the weights' own dtype."""
+    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()
