@@ -151,8 +151,9 @@ def _default(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
 
 
 def _meaning(model: type[BaseModel], name: str, field: FieldInfo, used: set[str]) -> str:
-    if field.description:
-        return field.description
+    for each in model.__mro__:  # a section that only changes a default keeps the meaning
+        if issubclass(each, BaseModel) and name in each.model_fields and (text := each.model_fields[name].description):
+            return text
     key = next((key for key in (f"{model.__name__}.{name}", name) if key in MEANINGS), None)
     if key is None:
         raise ValueError(f"{model.__name__}.{name} has no meaning: give the field a description")
