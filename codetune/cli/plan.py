@@ -22,9 +22,9 @@ from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_tree, r
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
+from codetune.methods.refusals import refusal
 from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate, memory_there_is
 from codetune.models.load import LoadedModel
-from codetune.methods.refusals import refusal
 from codetune.models.outline import load_outline, outline_of, sized, trained_parameters
 from codetune.records import to_json
 from codetune.runs import read_rows

@@ -85,8 +85,10 @@ class Adapted:
         if self.peft is None:
             self.model.save_pretrained(folder)
         else:
-            # Embeddings are never trained; to find that out by itself PEFT would ask the hub for the base's config.
-            self.peft.save_pretrained(folder, state_dict=whole_matrices(self.peft), save_embedding_layers=False)
+            # Embeddings are never trained; to find that out by itself PEFT would ask the hub for the base's config. Without gradients,
+            # as in validation: with them an LSTM's kernel is another, and so are the last bits of what it makes.
+            with torch.no_grad():
+                self.peft.save_pretrained(folder, state_dict=whole_matrices(self.peft), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
     def _encoder_weight(self) -> torch.Tensor:

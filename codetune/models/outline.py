@@ -154,7 +154,7 @@ def sized(method: MethodConfig, outline: Outline) -> MethodConfig:
     one, two = (trained_parameters(outline, of_size(size)) for size in (1, 2))  # it grows by the same number with each
     if one > allowed:
         share = f"{one:,} parameters, {one / outline.parameters:.2g} of the model's"
-        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share} already; allow more")
+        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share}; allow more")
     return of_size(1 + (allowed - one) // (two - one))
 
 
