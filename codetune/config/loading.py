@@ -120,7 +120,8 @@ def _fault(item: Any, kind: type[BaseModel]) -> str:
 def _key(location: Sequence[Any]) -> str:
     """A location as it is written in `--set`: without the marks that pydantic puts in for unions."""
     parts = [str(part) for part in location if "[" not in str(part)]
-    return ".".join([part for part in parts if part not in METHOD_NAMES] or parts[-1:])
+    chosen = {at for at, part in enumerate(parts) if part in METHOD_NAMES and (parts[at - 1] == "method" or parts[at - 2] == "methods")}
+    return ".".join(part for at, part in enumerate(parts) if at not in chosen)
 
 
 def _fields_at(kind: type[BaseModel], location: Iterable[Any]) -> list[str]:

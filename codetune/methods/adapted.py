@@ -56,6 +56,11 @@ class Adapted:
         """Whether PEFT's `merge_adapter` can make what is trained part of the base's own weights."""
         return self.peft is not None and peft_type(self.peft.active_peft_config) in MERGED
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether frozen weights are used otherwise than in products: DoRA takes their lengths, so they must not lose digits."""
+        return bool(self.peft is not None and getattr(self.peft.active_peft_config, "use_dora", False))
+
     def virtual_embeddings(self) -> torch.Tensor:
         """The rows before the text's embeddings, [virtual tokens, hidden size]: trained themselves, or made by P-tuning's encoder.
 
