@@ -16,6 +16,7 @@ from codetune.config import Architecture
 from codetune.errors import UserError, nearest
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.models.seq2seq import with_marks
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -144,15 +145,20 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
     where = resolve(name)
     quiet()
     try:
-        config = transformers.AutoConfig.from_pretrained(where)
+        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         no_dropout(config)
         family = family_of(config)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError) as error:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        model = auto_model(family).from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
+    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), with_marks(family, config, tokenizer), model_hash(model))
+
+
+def auto_model(family: Family) -> Any:
+    """The class of transformers that makes such a model with its LM head."""
+    return transformers.AutoModelForSeq2SeqLM if family.encoder_decoder else transformers.AutoModelForCausalLM
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
@@ -197,6 +203,10 @@ def quiet() -> None:
 def reason_of(error: Exception) -> str:
     """Why a model could not be loaded, in one line that says what to do."""
     text = " ".join(str(error).split())
+    if "trust_remote_code" in text or "`codet5p`" in text:
+        return "it brings code of its own, which codetune does not run; of CodeT5+ take Salesforce/codet5p-220m or codet5p-770m"
+    if "requires the sentencepiece library" in text.lower():
+        return "its tokenizer needs the package sentencepiece: pip install sentencepiece"
     if "gated" in text.lower() or "401" in text or "403" in text:
         return "it is gated: accept its licence on its hub page, then run `hf auth login`"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't" in text.lower() or "not a local folder" in text.lower():

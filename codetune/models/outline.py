@@ -52,12 +52,14 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
             return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
         where = resolve(recipe.model)
         quiet()
-        config = transformers.AutoConfig.from_pretrained(where)
+        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         family = family_of(config)
-        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
+        refuse(recipe, family)
+        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
+        family = with_marks(family, config, tokenizer.inner)
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError) as error:
+            model = auto_model(family).from_config(config)
+    except (OSError, ValueError, ImportError) as error:
         hint = " (`codetune data prepare` with this recipe makes its tokenizer)" if recipe.architecture is not None else ""
         raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}{hint}") from None
     return LoadedModel(recipe.model, model, tokenizer, family, "")
