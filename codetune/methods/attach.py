@@ -67,8 +67,9 @@ def _lora(model: Any, method: LoraConfig, linear_layers: Sequence[str]) -> Adapt
     unknown = sorted(set(targets) - set(linear_layers))
     if unknown:
         raise UserError(f"target_modules {unknown}: this model's linear layers are {', '.join(linear_layers)}")
+    task = "SEQ_2_SEQ_LM" if getattr(model.config, "is_encoder_decoder", False) else "CAUSAL_LM"
     config = peft.LoraConfig(
-        task_type="CAUSAL_LM", r=method.lora_rank, lora_alpha=method.lora_alpha, lora_dropout=method.lora_dropout, target_modules=targets,
+        task_type=task, r=method.lora_rank, lora_alpha=method.lora_alpha, lora_dropout=method.lora_dropout, target_modules=targets,
         fan_in_fan_out=model.config.model_type == "gpt2",
     )  # fmt: skip
     wrapped = _wrapped(model, config)

@@ -13,25 +13,13 @@ import torch
 import transformers
 
 from codetune.config import Architecture
-from codetune.errors import UserError, nearest
+from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.models.names import resolve
 from codetune.models.seq2seq import with_marks
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
-
-SHIPPED = {"codetune-base": Path(__file__).parent.parent / "assets" / "codetune-base"}
-ALIASES = {
-    "gpt2": "openai-community/gpt2",
-    "gpt2-medium": "openai-community/gpt2-medium",
-    "gpt2-large": "openai-community/gpt2-large",
-    "gpt2-xl": "openai-community/gpt2-xl",
-    "codegpt": "microsoft/CodeGPT-small-py",
-    "codegpt-adapted": "microsoft/CodeGPT-small-py-adaptedGPT2",
-    "falcon-7b": "tiiuae/falcon-7b",
-    "mistral-7b": "mistralai/Mistral-7B-v0.1",
-    "codellama-7b": "codellama/CodeLlama-7b-hf",
-}
 
 
 class TextTokenizer:
@@ -110,24 +98,16 @@ class LoadedModel:
     family: Family
     model_hash: str
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: the tokenizer's EOS, and those of the model's own generation config (a chat model's end of turn)."""
+        config = getattr(self.model, "generation_config", None)
+        own = getattr(config, "eos_token_id", None)
+        return frozenset([self.tokenizer.eos_id, *([own] if isinstance(own, int) else own or ())])
+
     def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
         return self.tokenizer.template(style, examples)
-
-
-def resolve(name: str) -> str:
-    """A folder or a hub id for a model's name. Raises UserError for an unknown bare name."""
-    if name in SHIPPED:
-        return str(SHIPPED[name])
-    if name in ALIASES:
-        return ALIASES[name]
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").exists():
-            raise UserError(f"no model in folder {name}: it has no config.json")
-        return name
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return name
-    raise UserError(f"no model {name!r}: {nearest(name, [*SHIPPED, *ALIASES])}, or a folder, or a hub id such as org/name")
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
@@ -135,25 +115,33 @@ def load_tokenizer(name: str) -> TextTokenizer:
     where = resolve(name)
     quiet()
     try:
-        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
-    except (OSError, ValueError) as error:
+        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"cannot load the tokenizer of {name!r}: {reason_of(error)}") from None
 
 
-def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
-    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
+def read_config(name: str) -> tuple[Any, Family]:
+    """A model's config, with dropout 0, and its family's facts; no weights are read. Raises UserError where it cannot be had or tuned."""
     where = resolve(name)
     quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
-        no_dropout(config)
-        family = family_of(config)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
-        model = auto_model(family).from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    no_dropout(config)
+    return config, family_of(config)
+
+
+def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
+    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
+    where, (config, family) = resolve(name), read_config(name)
+    tokenizer, attention = load_tokenizer(name), attention_of(config)
+    try:
+        model = auto_model(family).from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), with_marks(family, config, tokenizer), model_hash(model))
+    return LoadedModel(name, model.to(device), tokenizer, with_marks(family, config, tokenizer.inner), model_hash(model))
 
 
 def auto_model(family: Family) -> Any:
@@ -175,6 +163,12 @@ def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> 
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     use_document_attention(model)
     return LoadedModel("new", model, TextTokenizer(tokenizer), family_of(config), model_hash(model))
+
+
+def attention_of(config: Any) -> str:
+    """The attention to load a model with: SDPA, or what CodeGen and others of its age have alone."""
+    kind = transformers.AutoModelForCausalLM._model_mapping.get(type(config), None)
+    return "sdpa" if kind is None or kind._supports_sdpa else "eager"
 
 
 def no_dropout(config: Any) -> None:
@@ -204,9 +198,9 @@ def reason_of(error: Exception) -> str:
     """Why a model could not be loaded, in one line that says what to do."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text or "`codet5p`" in text:
-        return "it brings code of its own, which codetune does not run; of CodeT5+ take Salesforce/codet5p-220m or codet5p-770m"
-    if "requires the sentencepiece library" in text.lower():
-        return "its tokenizer needs the package sentencepiece: pip install sentencepiece"
+        return "it needs code from its hub page, which codetune does not run; give a model of an architecture that transformers has"
+    if "sentencepiece" in text.lower():
+        return "its tokenizer needs the package sentencepiece (pip install sentencepiece)"
     if "gated" in text.lower() or "401" in text or "403" in text:
         return "it is gated: accept its licence on its hub page, then run `hf auth login`"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't" in text.lower() or "not a local folder" in text.lower():

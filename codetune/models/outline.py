@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers.pytorch_utils import Conv1D
 
-from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainRecipe
+from codetune.config import Architecture, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainRecipe
 from codetune.errors import UserError
 from codetune.models.families import Family, family_of, linear_layers
-from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of, resolve
+from codetune.models.load import LoadedModel, auto_model, load_tokenizer, new_model, read_config, reason_of
+from codetune.models.seq2seq import refuse, with_marks
 
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 
@@ -47,22 +47,25 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
 
     Raises UserError where the model is not there or is of a kind that cannot be tuned.
     """
+    if recipe.architecture is not None:
+        return _new_outline(recipe, recipe.architecture)
+    config, family = read_config(recipe.model)
+    refuse(recipe, family)
+    tokenizer = load_tokenizer(recipe.model)
     try:
-        if recipe.architecture is not None:
-            return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-        where = resolve(recipe.model)
-        quiet()
-        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
-        family = family_of(config)
-        refuse(recipe, family)
-        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
-        family = with_marks(family, config, tokenizer.inner)
         with torch.device("meta"):
             model = auto_model(family).from_config(config)
-    except (OSError, ValueError, ImportError) as error:
-        hint = " (`codetune data prepare` with this recipe makes its tokenizer)" if recipe.architecture is not None else ""
-        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}{hint}") from None
-    return LoadedModel(recipe.model, model, tokenizer, family, "")
+    except ValueError as error:
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}") from None
+    return LoadedModel(recipe.model, model, tokenizer, with_marks(family, config, tokenizer.inner), "")
+
+
+def _new_outline(recipe: TrainRecipe, architecture: Architecture) -> LoadedModel:
+    try:
+        return new_model(Path(recipe.model), architecture, recipe.seed)
+    except (OSError, ValueError) as error:
+        hint = "`codetune data prepare` with this recipe makes its tokenizer"
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)} ({hint})") from None
 
 
 def outline_of(model: Any) -> Outline:

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from codetune.batches import WIDTH_STEP, Batch, rounded_up
+from codetune.config import TrainRecipe
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
+from codetune.methods.encoder_decoder import refused_for_pairs
 from codetune.models.families import Family, Marks
 
 _LANGUAGE = "__python__"  # what PLBART's decoder starts from to write Python
@@ -68,7 +70,8 @@ def pairs_of(batch: Batch, family: Family) -> Pairs:
     prompts = lengths - answers
     end, start = (torch.tensor(marks, device=device) for marks in (family.marks.after_prompt, family.marks.before_answer))
     prompt_places = torch.arange(_width(int(prompts.max()) + len(end), family), device=device).expand(rows, -1)
-    prompt_ids = _at(batch.input_ids, prompt_places).scatter(1, prompts[:, None] + torch.arange(len(end), device=device), end.expand(rows, -1))
+    end_places = prompts[:, None] + torch.arange(len(end), device=device)
+    prompt_ids = _at(batch.input_ids, prompt_places).scatter(1, end_places, end.expand(rows, -1))
     width = _width(int(answers.max()) + len(start) - 1, family)
     places = torch.arange(width, device=device).expand(rows, -1) - (len(start) - 1)  # of the token that is predicted, in the answer
     answer_ids = _at(batch.input_ids, prompts[:, None] + places - 1)
@@ -87,6 +90,12 @@ def predicting_states(model: Any, family: Family, batch: Batch) -> tuple[torch.T
     )
     predicting = pairs.labels != IGNORED
     return out.last_hidden_state[predicting], pairs.labels[predicting]
+
+
+def refuse(recipe: TrainRecipe, family: Family) -> None:
+    """Raises UserError for what an encoder-decoder model cannot be trained with; it needs nothing but the model's config."""
+    if family.encoder_decoder and (why := refused_for_pairs(recipe.method, recipe.train, recipe.data)):
+        raise UserError(f"{recipe.model}: {why}")
 
 
 def require_pairs(examples: TokenisedExamples, what: str) -> None:
