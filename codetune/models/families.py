@@ -154,6 +154,7 @@ def targets_of(model: torch.nn.Module) -> Targets:
         kv_heads=family.kv_heads,
         head_dim=family.head_dim,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        encoder_decoder=family.encoder_decoder,
     )
 
 

@@ -12,7 +12,7 @@ import transformers
 from codetune.config import DoraConfig, FullConfig, LoraConfig, LoraPlusConfig, MethodConfig, PissaConfig, RsLoraConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import Adapted, attach
-from codetune.models.families import Family, Marks, family_of, linear_layers
+from codetune.models.families import Family, Marks, family_of, targets_of
 from codetune.models.load import no_dropout
 from tests.exactness.tiny import VOCAB
 
@@ -50,8 +50,8 @@ def tiny(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, marks: Ma
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
-                size = 1.0 if "shared" in parameter_name or "embed" in parameter_name or "lm_head" in parameter_name else 0.35
-                parameter.normal_(0, size)
+                looked_up = "shared" in parameter_name or "embed" in parameter_name or "lm_head" in parameter_name
+                parameter.normal_(0, 0.35 if not looked_up or name == "plbart" else 1.0)
             elif "bias" in parameter_name:
                 parameter.normal_(0, 0.1)
         if name == "plbart":
@@ -64,7 +64,7 @@ def adapted_tiny(name: str, method: str | MethodConfig, dtype: torch.dtype = tor
     """With the method on it, its trained tensors moved off their start."""
     model, family = tiny(name, dtype)
     chosen = PAIR_METHODS[method] if isinstance(method, str) else method
-    adapted = attach(model, chosen, linear_layers(model), (family.kv_heads, family.head_dim), [], 0)
+    adapted = attach(model, chosen, targets_of(model), [], 0)
     adapted.root.to(dtype)
     adapted.root.train()
     if chosen.name != "full":
