@@ -21,13 +21,20 @@ from codetune.models.families import Family, Marks
 from codetune.models.forward import summed_loss
 from codetune.models.load import LoadedModel
 from codetune.models.seq2seq import pairs_of
-from codetune.train.checks import probe_batch, probe_logits
+from codetune.train.checks import difference, probe_batch, probe_logits
 from tests.exactness.pairs import BEGIN, END, MODELS, PAIR_METHODS, POSITIONS, RELATIVES, TOLERANCE, adapted_tiny, pairs, split, tiny
-from tests.exactness.test_packing import assert_close
-from tests.exactness.tiny import VOCAB
+from tests.exactness.test_generation import LetterTokenizer
 
 ALL = PAIR_METHODS | RELATIVES
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def assert_close(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], tolerance: float) -> None:
+    """By norm. Where a gradient is 0 but for rounding, as that of a bias of keys is, relative to the largest."""
+    assert got.keys() == wanted.keys()
+    largest = max(gradient.norm() for gradient in wanted.values())
+    for name, gradient in wanted.items():
+        error = (got[name] - gradient).norm() / gradient.norm().clamp_min(1e-3 * largest)
+        assert error < tolerance, f"{name}: relative error {error:.2e}"
 
 
 def stock_loss(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
@@ -117,23 +124,21 @@ def test_marks_of_more_than_one_token(name: str) -> None:
 def test_prompts_as_long_as_the_positions_are_padded_no_further() -> None:
     """Widths are rounded up to 32, but PLBART here has 48 positions, and the longest prompt with its mark takes 47."""
     data = pairs()
-    long = TokenisedExamples(data.ids.repeat(3)[:48], (torch.arange(48) >= 46).numpy(), torch.tensor([0, 48]).numpy())
+    ids = data.ids.repeat(3)[:48]
+    ids[-1] = END
+    long = TokenisedExamples(ids, (torch.arange(48) >= 46).numpy(), torch.tensor([0, 48]).numpy())
     adapted, family = adapted_tiny("plbart", "full")
     batch = collate(long, [[(0, 0, 48)]], "padded")
     assert pairs_of(batch, family).prompt_ids.shape[1] == POSITIONS
-    assert float(summed_loss(adapted, family, batch)) == pytest.approx(float(stock_loss(adapted.model, *split(long, 0))), rel=1e-12)
+    with torch.no_grad():
+        wanted = float(stock_loss(adapted.model, *split(long, 0)))
+        assert float(summed_loss(adapted, family, batch)) == pytest.approx(wanted, rel=1e-12)
 
 
-class PairTokenizer:
-    """One token per character, from 3 on; 2 is EOS. The tokenizer's part of the seam, nothing else."""
+class PairTokenizer(LetterTokenizer):
+    """EOS is 2 here, as it is CodeT5's and PLBART's."""
 
-    name_hash, bos_id, eos_id, chat_template, bos_token, eos_token = "letters", None, END, None, "", ""
-
-    def encode(self, text: str, with_bos: bool) -> list[int]:
-        return [3 + (ord(letter) - 97) % (VOCAB - 3) for letter in text]
-
-    def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
-        return "".join(chr(97 + token - 3) for token in ids if token >= 3)
+    eos_id = END
 
 
 PROMPTS = ("abc", "hello world of many letters", "z", "qrstuvw", "mnopqrstuvwxyzabcdef")
@@ -212,11 +217,11 @@ def test_saving_and_merging_change_nothing(name: str, method: str, tmp_path: Pat
     plain = peft.PeftModel.from_pretrained(tiny(name, torch.float32)[0], str(tmp_path)).eval()
     ids, labels = torch.tensor([[*first[0], END]]), torch.tensor([first[1]])
     with torch.no_grad():
-        torch.testing.assert_close(plain(input_ids=ids, labels=labels).logits[0], wanted[: len(first[1])], **CLOSE)
+        assert difference(plain(input_ids=ids, labels=labels).logits[0], wanted[: len(first[1])]) < 1e-5
     base = probe_logits(Adapted(tiny(name, torch.float32)[0], "base"), family, probe)
-    assert not torch.allclose(base, wanted, atol=0.1), "the adapter does nothing: the test could not fail"
+    assert difference(base, wanted) > 0.05, "the adapter does nothing: the test could not fail"
     merged = copy.deepcopy(adapted.peft).merge_and_unload()
-    torch.testing.assert_close(probe_logits(Adapted(merged, "full"), family, probe), wanted, **CLOSE)
+    assert difference(probe_logits(Adapted(merged, "full"), family, probe), wanted) < 1e-4
 
 
 @pytest.mark.parametrize("name", MODELS)
