@@ -69,9 +69,10 @@ def adapted_tiny(name: str, method: str | MethodConfig, dtype: torch.dtype = tor
     adapted.root.train()
     if chosen.name != "full":
         generator = torch.Generator().manual_seed(1)
+        size = 0.2 if name == "plbart" else 0.3
         with torch.no_grad():
             for parameter in adapted.trained().values():
-                parameter.add_((0.2 if name == "plbart" else 0.3) * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype))
+                parameter.add_(size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype))
     return adapted, family
 
 
