@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from codetune.batches import Batch, make_rows
-from codetune.config import DataConfig, FullConfig, Sized, TrainRecipe
+from codetune.config import DataConfig, FullConfig, Packing, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
@@ -23,9 +23,10 @@ from codetune.data.training import Maker, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import targets_of
-from codetune.models.load import LoadedModel, load_model, new_model
+from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.machine import device, peak_memory_bytes
 from codetune.models.outline import load_outline, outline_of, settled
+from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
@@ -123,6 +124,7 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
         return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+    refuse(recipe, read_config(recipe.model)[1])
     return load_model(recipe.model, device=device())
 
 
@@ -157,16 +159,23 @@ def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.T
 def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     """Tokenised and packed material, and the plan of steps: the same for every method of a comparison."""
     config, family = recipe.train, loaded.family
+    refuse(recipe, family)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
-    if config.max_seq_len + virtual > family.max_positions:
+    taken = virtual + len(family.marks)
+    if config.max_seq_len + taken > family.max_positions:
+        what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
         raise UserError(
-            f"max_seq_len={config.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {family.max_positions} positions; "
-            f"set train.max_seq_len to {family.max_positions - virtual} or less"
+            f"max_seq_len={config.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
+            f"set train.max_seq_len to {family.max_positions - taken} or less"
         )
     examples, validation = load_corpus(recipe.data) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    if family.encoder_decoder:
+        for held in filter(None, (examples, validation)):
+            require_pairs(held, recipe.data.source)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
-    validation_rows = make_rows(validation, "exact", config.max_seq_len, range(len(validation))) if validation is not None else []
+    held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
+    validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows)
 
 
