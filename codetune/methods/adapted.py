@@ -52,8 +52,8 @@ class Adapted:
 
     def trainable_share(self) -> tuple[int, int]:
         """(trainable, all) parameters; all is base plus adapter, as PEFT prints it."""
-        trainable = sum(parameter.numel() for parameter in self.trained().values())
-        return trainable, trainable + sum(parameter.numel() for parameter in self.frozen().values())
+        trainable = sum(map(_weights_in, self.trained().values()))
+        return trainable, trainable + sum(map(_weights_in, self.frozen().values()))
 
     def save(self, folder: Path) -> None:
         """PEFT's adapter files, or the whole model for full fine-tuning."""
@@ -69,3 +69,9 @@ class Adapted:
 
     def _head_dim(self, kv_heads: int) -> int:
         return int(self.peft.active_peft_config.token_dim) // kv_heads
+
+
+def _weights_in(parameter: torch.Tensor) -> int:
+    """How many weights it stands for: one in 4 bits holds two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else int(state.shape.numel())

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 import transformers
 
-from codetune.config import Architecture
+from codetune.config import Architecture, Quantize
 from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
 from codetune.models.names import resolve
+from codetune.models.quantized import nf4_config, plain_linears, require_blocks, settle
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -119,21 +120,41 @@ def load_tokenizer(name: str) -> TextTokenizer:
         raise UserError(f"cannot load the tokenizer of {name!r}: {reason_of(error)}") from None
 
 
-def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
-    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
+def load_model(
+    name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", quantize: Quantize = "none", compute: torch.dtype | None = None
+) -> LoadedModel:
+    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had.
+
+    With `nf4` its linear layers but the LM head are in 4 bits, multiplied in `compute`, and the rest is in `dtype`.
+    """
     where = resolve(name)
     quiet()
+    settings: dict[str, Any] = {"dtype": dtype}
+    if quantize == "nf4":
+        settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
     try:
         config = transformers.AutoConfig.from_pretrained(where)
         no_dropout(config)
         family = family_of(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        attention = attention_of(config)
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
+        settings["attn_implementation"] = attention_of(config)
+        model = _weights(name, where, config, quantize, settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    if quantize == "nf4":
+        settle(model, compute or dtype)
+    else:
+        model = model.to(device)
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
+    return LoadedModel(name, model, TextTokenizer(tokenizer), family, model_hash(model))
+
+
+def _weights(name: str, where: str, config: Any, quantize: Quantize, settings: dict[str, Any]) -> Any:
+    if quantize == "none":
+        return transformers.AutoModelForCausalLM.from_pretrained(where, config=config, **settings)
+    require_blocks(name, config)
+    with plain_linears():
+        return transformers.AutoModelForCausalLM.from_pretrained(where, config=config, **settings)
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
