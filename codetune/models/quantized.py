@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +24,6 @@ BLOCK = 64  # weights that share a scale
 
 def bitsandbytes(wanted_by: str) -> Any:
     """The package. Raises UserError in one line where it is not installed."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on kernels that nobody asked for
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
