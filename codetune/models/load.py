@@ -97,6 +97,7 @@ class LoadedModel:
     tokenizer: TextTokenizer
     family: Family
     model_hash: str
+    weights_format: str = "fp32"  # what the hash is over: fp32, bf16, nf4 (the rest in fp32) or nf4+bf16
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -141,12 +142,14 @@ def load_model(
         model = _weights(name, where, config, quantize, settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    found, kept = model_hash(model), "bf16" if dtype == torch.bfloat16 else "fp32"
     if quantize == "nf4":
         settle(model, compute or dtype)
+        kept = "nf4+bf16" if kept == "bf16" else "nf4"
     else:
         model = model.to(device)
     use_document_attention(model)
-    return LoadedModel(name, model, TextTokenizer(tokenizer), family, model_hash(model))
+    return LoadedModel(name, model, TextTokenizer(tokenizer), family, found, kept)
 
 
 def _weights(name: str, where: str, config: Any, quantize: Quantize, settings: dict[str, Any]) -> Any:

@@ -31,11 +31,11 @@ def open_model(
         loaded = load_model(str(folder), _DTYPES[precision], device(on), quantize or "none")
         return loaded, Adapted(loaded.model, "full")
     trained_on = "fp32" if folder is None else _read(folder.parent / "train.json").get("base_format", "fp32")
-    quantize = quantize or ("nf4" if trained_on == "nf4" else "none")
+    quantize = quantize or ("nf4" if trained_on.startswith("nf4") else "none")
     loaded = load_model(name, _DTYPES[precision], device(on), quantize)
     if folder is None:
         return loaded, Adapted(loaded.model, "base")
-    if trained_on == ("nf4" if quantize == "nf4" else precision):  # a hash is over the weights as they are loaded
+    if trained_on == loaded.weights_format:  # a hash is over the weights as they are loaded
         _require_its_base(loaded, folder)
     return loaded, load_adapter(loaded.model, folder)
 

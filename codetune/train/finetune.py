@@ -33,7 +33,7 @@ from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
-from codetune.train.precision import autocast, base_format, loading, narrow, settled
+from codetune.train.precision import autocast, loading, narrow, settled
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import Material, Run
 
@@ -68,6 +68,7 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
+        summary["base_format"] = loaded.weights_format
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -218,6 +219,6 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
-        "precision": config.precision, "base_format": base_format(recipe), "device": recipe.device, "examples": len(material.examples),
+        "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
         "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

@@ -49,13 +49,6 @@ def quantize_of(recipe: TrainRecipe) -> Quantize:
     return found
 
 
-def base_format(recipe: TrainRecipe) -> str:
-    """What the base is loaded as: nf4, bf16 or fp32. An answer of the tuned model needs the same to be the training's to the last bit."""
-    if quantize_of(recipe) == "nf4":
-        return "nf4"
-    return "bf16" if recipe.train.precision == "bf16_weights" else "fp32"
-
-
 def loading(recipe: TrainRecipe) -> dict[str, Any]:
     """How a settled recipe's base is loaded: the keywords of `load_model`."""
     precision = recipe.train.precision

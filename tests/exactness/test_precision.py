@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import peft
 import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
 
 from codetune.config import TrainConfig, TrainPrecision
 from codetune.methods import Adapted
-from codetune.models.families import Family
+from codetune.models.families import Family, linear_layers
 from codetune.models.forward import summed_loss
 from codetune.train.precision import autocast, halve_frozen_linears, narrow
 from tests.exactness.test_checkpointing import batch
-from tests.exactness.tiny import FAMILIES, METHODS, adapted_tiny
+from tests.exactness.tiny import FAMILIES, METHODS, adapted_tiny, tiny
 
 
 def gradients(adapted: Adapted, family: Family, precision: TrainPrecision = "bf16") -> dict[str, torch.Tensor]:
@@ -44,6 +45,23 @@ def test_biases_that_train_stay_in_fp32() -> None:
     wanted = gradients(adapted, facts)
     halve_frozen_linears(adapted)
     assert (layer.weight.dtype, layer.bias.dtype) == (torch.bfloat16, torch.float32)
+    for name, found in gradients(adapted, facts).items():
+        assert torch.equal(found, wanted[name]), name
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_dora_measures_stays_in_fp32(family: str) -> None:
+    """Its scale is the length of the frozen weights: of rounded ones it would be another."""
+    model, facts = tiny(family, torch.float32)
+    fan = family == "gpt2"
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=3, use_dora=True, target_modules=linear_layers(model)[:2], fan_in_fan_out=fan)
+    wrapped = peft.get_peft_model(model, config)
+    adapted = Adapted(model, "dora", wrapped)
+    wanted = gradients(adapted, facts)
+    halve_frozen_linears(adapted)
+    bases = [layer.base_layer.weight for layer in model.modules() if len(getattr(layer, "lora_magnitude_vector", ()))]
+    assert {weight.dtype for weight in bases} == {torch.float32}
+    assert any(parameter.dtype == torch.bfloat16 for parameter in model.parameters()), "the others are halved"
     for name, found in gradients(adapted, facts).items():
         assert torch.equal(found, wanted[name]), name
 
