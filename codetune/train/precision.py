@@ -5,7 +5,8 @@
     bf16_weights    every weight in bf16, what trains updated through float32 and rounded at random; products in bf16
     auto            bf16 where the device computes in it, else fp32
 
-fp16 is none of them: its range would need a loss scale, whose steps differ between methods. Bytes per parameter are in docs/recipes.md.
+fp16 is none of them: its range would need a loss scale, whose steps differ between methods. Bytes per parameter are in
+docs/precision.md.
 """
 
 from __future__ import annotations
