@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from codetune.config import TrainConfig
 from codetune.models.quantized import bitsandbytes
 from codetune.train.rounding import Widened
 
-_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", "prompt_encoder")  # Muon is for what lies between embeddings and logits
+_NOT_DECAYED = ("prompt_encoder", ".ia3_l.")  # though they have two dimensions
+_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", *_NOT_DECAYED)  # Muon is for what lies between embeddings and logits
 _ADAFACTOR_EPS = (1e-15, 1.0)  # the first squared is still a float32; with 1 as the least scale a learning rate means what AdamW's does
 
 
@@ -49,10 +50,13 @@ class Optimizer:
             part.load_state_dict(state)
 
 
-def make_optimizer(trained: dict[str, torch.nn.Parameter], config: TrainConfig, learning_rate: float) -> Optimizer:
+def make_optimizer(
+    trained: dict[str, torch.nn.Parameter], config: TrainConfig, learning_rate: float, factors: Mapping[str, float] | None = None
+) -> Optimizer:
     """The recipe's optimiser over the trained parameters. Raises UserError where 8-bit moments need a package that is not there.
 
-    Weight decay is for matrices of the model and of LoRA, never for norms, biases and soft prompts. `muon` (Jordan et al. 2024)
+    Weight decay is for matrices of the model and of adapters, never for norms, biases, soft prompts and vectors that scale. `factors` of
+    the learning rate, by name, are 1 where they are not given. `muon` (Jordan et al. 2024)
     makes each matrix's momentum orthogonal; its steps are scaled to AdamW's size (Liu et al. 2025), so one learning rate
     serves it and the AdamW that trains embeddings, norms, biases and soft prompts. `adafactor` (Shazeer & Stern 2018) keeps row and
     column means of a matrix' squared gradients and no momentum; its steps are of AdamW's size too. What is in bf16 is updated through
@@ -60,11 +64,8 @@ def make_optimizer(trained: dict[str, torch.nn.Parameter], config: TrainConfig, 
     """
     muon = {name: p for name, p in trained.items() if config.optimizer == "muon" and _is_matrix(name, p)}
     rest = {name: p for name, p in trained.items() if name not in muon}
-    decayed = [p for name, p in rest.items() if p.ndim >= 2 and "prompt_encoder" not in name]
-    others = [p for name, p in rest.items() if p.ndim < 2 or "prompt_encoder" in name]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    muon_groups: list[dict[str, Any]] = [{"params": list(muon.values()), "weight_decay": config.weight_decay}] if muon else []
+    groups = _groups(rest, config.weight_decay, factors or {})
+    muon_groups = _groups(muon, config.weight_decay, factors or {})
     widened = Widened(trained.values()) if any(p.dtype == torch.bfloat16 for p in trained.values()) else None
     if widened is not None:
         stand_in = dict(zip(trained.values(), widened.stand_ins(), strict=True))
@@ -90,6 +91,15 @@ def _of_kind(config: TrainConfig, groups: list[dict[str, Any]], learning_rate: f
         case "adam":
             return torch.optim.Adam(groups, lr=learning_rate, betas=betas, fused=fused)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+
+def _groups(parameters: Mapping[str, torch.nn.Parameter], weight_decay: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Parameters with the same decay and the same factor of the learning rate (`rate_factor`, which the loop sets rates by) together."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decayed = parameter.ndim >= 2 and not any(word in name for word in _NOT_DECAYED)
+        groups.setdefault((weight_decay if decayed else 0.0, factors.get(name, 1.0)), []).append(parameter)
+    return [{"params": params, "weight_decay": decay, "rate_factor": factor} for (decay, factor), params in groups.items()]
 
 
 def _is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:

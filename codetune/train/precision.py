@@ -23,7 +23,7 @@ from codetune.models.machine import computes_in_bf16, device, settled_precision
 from codetune.models.quantized import bitsandbytes
 
 
-def settled(recipe: TrainRecipe) -> TrainRecipe:
+def on_this_machine(recipe: TrainRecipe) -> TrainRecipe:
     """The recipe with its device and precision chosen, as this machine has them; a settled one stays as it is.
 
     Raises UserError for a device that is not there, and for a package that an optimiser or a 4-bit base needs.

@@ -75,6 +75,9 @@ def test_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
-def test_a_device_that_is_not_there_is_one_line(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_device_that_is_not_there_is_one_line(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run(["chat", "--model", str(tiny_model), "-q", "Add.", "--device", "cuda"]) == 2
     assert "codetune: device 'cuda' is not on this machine, which has" in capsys.readouterr().err

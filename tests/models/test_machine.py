@@ -11,7 +11,7 @@ from codetune.config import TrainConfig, TrainRecipe
 from codetune.errors import UserError
 from codetune.models import machine
 from codetune.models.machine import available_devices, computed_in, computes_in_bf16, device, peak_memory_bytes, settled_precision
-from codetune.train.precision import settled, slow_here
+from codetune.train.precision import on_this_machine, slow_here
 
 X86 = "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: fpu sse2 avx512f {}\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd {}\n"
@@ -70,19 +70,19 @@ def recipe(precision: str) -> TrainRecipe:
 
 def test_a_settled_recipe_says_what_it_is_and_stays_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on(monkeypatch, tmp_path, X86.format("avx512_bf16"))
-    found = settled(recipe("auto"))
+    found = on_this_machine(recipe("auto"))
     assert (found.device, found.train.precision) == ("cpu", "bf16")
     on(monkeypatch, tmp_path, "")
-    assert settled(found) == found
+    assert on_this_machine(found) == found
 
 
 def test_bf16_that_must_be_imitated_runs_and_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on(monkeypatch, tmp_path, "")
     for precision in ("bf16", "bf16_weights"):
-        assert slow_here(settled(recipe(precision))).startswith("this machine's cpu does not compute in bf16 itself and will be slow")
-    assert slow_here(settled(recipe("fp32"))) == slow_here(settled(recipe("auto"))) == ""
+        assert slow_here(on_this_machine(recipe(precision))).startswith("this machine's cpu does not compute in bf16 itself")
+    assert slow_here(on_this_machine(recipe("fp32"))) == slow_here(on_this_machine(recipe("auto"))) == ""
     on(monkeypatch, tmp_path, X86.format("amx_bf16"))
-    assert slow_here(settled(recipe("bf16"))) == ""
+    assert slow_here(on_this_machine(recipe("bf16"))) == ""
 
 
 def test_the_machine_as_it_is() -> None:
