@@ -28,7 +28,7 @@ from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, write_json
+from codetune.runs import locked, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.gradient import precision
@@ -65,7 +65,8 @@ def finetune(
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None), warn)
+        told = spared(report or (lambda *_: None)), spared(warn)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told)
         loss_before = validation_loss(run) if material.validation is not None else None
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
