@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class Torture:
         self.rng = random.Random(f"{method}/{seed}")
         self.counts: collections.Counter[str] = collections.Counter()
         self.runs = 0
+        self.inside = 0  # kills that came while a checkpoint was written or removed
         self.wanted = self.home / "undisturbed"
         for folder in (self.wanted, self.home / "timed"):  # the first one also waits for torch
             started = time.monotonic()
@@ -48,9 +50,19 @@ class Torture:
         assert same(final(self.home / "timed"), final(self.wanted))
 
     def start(self, folder: Path) -> BaseProcess:
-        process = SERVER.Process(target=_begin, args=(folder, self.method, self.steps))
+        self.said, say = SERVER.Pipe(duplex=False)
+        process = SERVER.Process(target=_begin, args=(folder, self.method, self.steps, say))
         process.start()
+        say.close()
         return process
+
+    def messages(self) -> list[str]:
+        """What the last process said before it ended."""
+        found = []
+        with contextlib.suppress(EOFError):
+            while True:
+                found.append(self.said.recv())
+        return found
 
     def ended(self, process: BaseProcess) -> int:
         process.join(300)
@@ -81,7 +93,7 @@ class Torture:
             return False
         assert process.pid is not None
         if kind == "full disk":
-            return self.starve(process, folder)
+            return self.starve(process)
         number = signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
@@ -89,17 +101,19 @@ class Torture:
         if code == 0:
             return False
         assert code in (-number, 128 + number)  # by its own handler, or before it had one
+        self.inside += any((folder / CHECKPOINT).glob(".*"))
         return self.damage(folder, kind) if kind in KINDS[3:] else True
 
-    def starve(self, process: BaseProcess, folder: Path) -> bool:
-        """No file may grow for a while, which for half of the time is longer than the run can wait."""
-        before = resource.prlimit(process.pid or 0, resource.RLIMIT_FSIZE, (self.rng.choice((0, 1000, 30_000)), resource.RLIM_INFINITY))
-        process.join(self.rng.choice((0.1, 10)) * self.seconds)
-        if process.exitcode is None:
+    def starve(self, process: BaseProcess) -> bool:
+        """No file may grow for a while, which for half of the time is longer than the run can wait; whether anything was refused."""
+        limits = (self.rng.choice((0, 1000, 30_000)), resource.RLIM_INFINITY)
+        with contextlib.suppress(ProcessLookupError):
+            before = resource.prlimit(process.pid or 0, resource.RLIMIT_FSIZE, limits)
+            process.join(self.rng.choice((0.1, 10)) * self.seconds)
             resource.prlimit(process.pid or 0, resource.RLIMIT_FSIZE, before)
-        code = self.ended(process)
+        code, said = self.ended(process), self.messages()
         assert code in (0, 2)
-        return True
+        return any("File too large" in message for message in said)
 
     def damage(self, folder: Path, kind: str) -> bool:
         """Cut a file of the newest checkpoint, or of the best weights, or flip one bit of it; False where there is none yet."""
@@ -118,10 +132,8 @@ class Torture:
         return True
 
 
-def _begin(folder: Path, method: str, steps: int) -> None:
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    sys.exit(tortured(folder, method, steps))
+def _begin(folder: Path, method: str, steps: int, say: Connection) -> None:
+    sys.exit(tortured(folder, method, steps, say.send))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,7 +155,7 @@ def test_fifty_random_moments(tmp_path: Path) -> None:
     for number, method in enumerate(METHODS):
         torture = Torture(tmp_path / method, method, seed=0)
         torture.inflict(kinds[number :: len(METHODS)])
-        print(f"{method}: {dict(torture.counts)} in {torture.runs} runs")
+        print(f"{method}: {dict(torture.counts)} in {torture.runs} runs; {torture.inside} kills within a write")
 
 
 @pytest.fixture

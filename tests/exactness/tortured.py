@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,19 @@ METHODS: dict[str, str | MethodConfig] = {
 FINAL = "final.pt"
 
 
-def tortured(folder: Path, method: str, steps: int) -> int:
+def tortured(folder: Path, method: str, steps: int, say: Callable[[str], object] = print) -> int:
     """Train to the end, from wherever the folder stands; the exit code is that of the `codetune` command."""
     terminate_in_order()
     settings: dict[str, Any] = {"validations": steps, "checkpoint_every_s": 1e-9, "keep": "best"}
     try:
         run = make_run(folder, method=METHODS[method], steps=steps, **settings)
-        run.warn = lambda message: print(f"warning: {message}", flush=True)
+        run.warn = say
         progress = train(run)
         whole = folder / f".{FINAL}"
         write_state(whole, {"weights": weights(run), "progress": dataclasses.asdict(progress) | {"seconds": 0.0}})
         whole.rename(folder / FINAL)
     except (UserError, OSError) as error:
-        print(f"codetune: {error}", flush=True)
+        say(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
