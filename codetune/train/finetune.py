@@ -17,16 +17,18 @@ import torch
 from safetensors import SafetensorError
 
 from codetune.batches import Batch, make_rows
-from codetune.config import DataConfig, FullConfig, TrainRecipe
+from codetune.config import DataConfig, FullConfig, Packing, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
 from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
-from codetune.models.families import linear_layers
-from codetune.models.load import LoadedModel, load_model, new_model
+from codetune.models.families import targets_of
+from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.machine import device, peak_memory_bytes
+from codetune.models.outline import load_outline, outline_of, settled
+from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
@@ -60,6 +62,7 @@ def finetune(
         if (kept := kept_result(config, folder / RESULT)) is not None:
             return kept
         write_json(folder / "config.json", config)
+        recipe = settle_method(recipe)
         loaded = load_base(recipe)
         material = prepare(recipe, loaded)
         probe = probe_batch(material.examples)
@@ -119,10 +122,19 @@ def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
     return loaded, load_adapter(loaded.model, folder / ADAPTER)
 
 
+def settle_method(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with its method's size as a number. Raises UserError, before weights load, where it cannot be had."""
+    if isinstance(recipe.method, FullConfig):
+        return recipe
+    outline = outline_of(load_outline(recipe).model)
+    return recipe.model_copy(update={"method": settled(recipe.method, outline)})
+
+
 def load_base(recipe: TrainRecipe) -> LoadedModel:
     """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
         return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+    refuse(recipe, read_config(recipe.model)[1])
     return load_model(recipe.model, device=device())
 
 
@@ -140,16 +152,23 @@ def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.T
 def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     """Tokenised and packed material, and the plan of steps: the same for every method of a comparison."""
     config, family = recipe.train, loaded.family
+    refuse(recipe, family)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
-    if config.max_seq_len + virtual > family.max_positions:
+    taken = virtual + len(family.marks)
+    if config.max_seq_len + taken > family.max_positions:
+        what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
         raise UserError(
-            f"max_seq_len={config.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {family.max_positions} positions; "
-            f"set train.max_seq_len to {family.max_positions - virtual} or less"
+            f"max_seq_len={config.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
+            f"set train.max_seq_len to {family.max_positions - taken} or less"
         )
     examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    if family.encoder_decoder:
+        for held in filter(None, (examples, validation)):
+            require_pairs(held, recipe.data.source)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
-    validation_rows = make_rows(validation, "exact", config.max_seq_len, range(len(validation))) if validation is not None else []
+    held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
+    validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
 
 
@@ -179,16 +198,20 @@ def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
-    family = loaded.family
-    start_ids = [] if recipe.data.source == "corpus" else soft_prompt_start(recipe, loaded)
-    adapted = attach(loaded.model, recipe.method, linear_layers(loaded.model), (family.kv_heads, family.head_dim), start_ids, recipe.seed)
+    start_ids = soft_prompt_start(recipe, loaded)
+    adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), start_ids, recipe.seed)
     if recipe.train.precision == "bf16" and not isinstance(recipe.method, FullConfig):
         halve_frozen_linears(adapted)
     return adapted
 
 
 def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
-    """Token ids of the first training document's prompt: what a prompt in words would say. Of plain code, its beginning."""
+    """Token ids of the recipe's `init_text`, or the first training document's prompt: what a prompt in words would say. Of plain code, its
+    beginning; of a corpus that is kept as tokens, none."""
+    if text := getattr(recipe.method, "init_text", ""):
+        return encode_prompt(text, loaded.tokenizer)
+    if recipe.data.source == "corpus":
+        return []
     first = next(training_data(recipe.data, recipe.decontaminate).documents())
     rendered = loaded.template(recipe.data.prompt_style).render_document(first)
     return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
@@ -196,11 +219,15 @@ def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
 
 def halve_frozen_linears(adapted: Adapted) -> None:
     """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit."""
+    if adapted.reads_weights:
+        return
     tied = adapted.model.get_input_embeddings().weight
     for module in adapted.model.modules():
         weight = getattr(module, "weight", None)
         if isinstance(module, torch.nn.Linear) and weight is not None and not weight.requires_grad and weight is not tied:
-            module.to(torch.bfloat16)
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:  # BitFit trains the bias of a frozen matrix
+                    parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progress: Progress) -> dict[str, Any]:
@@ -212,6 +239,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "seconds": progress.seconds, "steps": progress.step, "tokens": progress.tokens, "supervised_tokens": progress.supervised_tokens,
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
+        "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
