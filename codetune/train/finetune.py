@@ -24,20 +24,21 @@ from codetune.data.tokenise import TokenisedExamples, load_examples
 from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
+from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import targets_of
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
-from codetune.models.machine import device, peak_memory_bytes
+from codetune.models.machine import peak_memory_bytes
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
-from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
+from codetune.train.precision import autocast, loading, narrow, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import Material, Run
 
@@ -57,6 +58,7 @@ def finetune(
     trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
     setting that cannot work, before anything is trained.
     """
+    recipe = on_this_machine(recipe)
     with locked(folder):
         config = recipe.model_dump(mode="json")
         if (kept := kept_result(config, folder / RESULT)) is not None:
@@ -74,10 +76,11 @@ def finetune(
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
         progress = train(replace(run, adapted=adapted))
-        peak_memory = peak_memory_bytes()
+        peak_memory = peak_memory_bytes(recipe.device)
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
+        summary["base_format"] = loaded.weights_format
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -114,12 +117,16 @@ def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
 
 
 def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
-    """What a run saved, fresh from disk on its base model, in float32."""
+    """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits."""
+    recipe = on_this_machine(recipe)
     if recipe.method.name == "full":
-        loaded = load_model(str(folder / ADAPTER), device=device())
+        loaded = load_model(str(folder / ADAPTER), **loading(recipe))
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(recipe.model, device=device())
-    return loaded, load_adapter(loaded.model, folder / ADAPTER)
+    loaded = load_model(recipe.model, **loading(recipe))
+    adapted = load_adapter(loaded.model, folder / ADAPTER)
+    if recipe.train.precision == "bf16_weights":
+        narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+    return loaded, adapted
 
 
 def settle_method(recipe: TrainRecipe) -> TrainRecipe:
@@ -131,15 +138,17 @@ def settle_method(recipe: TrainRecipe) -> TrainRecipe:
 
 
 def load_base(recipe: TrainRecipe) -> LoadedModel:
-    """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
+    """The base model as the precision policy keeps it, on the recipe's device; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
-        return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        fresh = new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        fresh.model.to(recipe.device)
+        return fresh
     refuse(recipe, read_config(recipe.model)[1])
-    return load_model(recipe.model, device=device())
+    return load_model(recipe.model, **loading(recipe))
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
-    with precision(recipe.train, loaded.model.device):
+    with autocast(recipe.train, loaded.model.device):
         return probe_logits(adapted, loaded.family, probe)
 
 
@@ -200,8 +209,9 @@ def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
     start_ids = soft_prompt_start(recipe, loaded)
     adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), start_ids, recipe.seed)
-    if recipe.train.precision == "bf16" and not isinstance(recipe.method, FullConfig):
-        halve_frozen_linears(adapted)
+    narrow(adapted, recipe.train.precision)
+    if recipe.train.activation_checkpointing:
+        checkpoint_layers(adapted.model)
     return adapted
 
 
@@ -215,19 +225,6 @@ def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
     first = next(training_data(recipe.data, recipe.decontaminate).documents())
     rendered = loaded.template(recipe.data.prompt_style).render_document(first)
     return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
-
-
-def halve_frozen_linears(adapted: Adapted) -> None:
-    """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit."""
-    if adapted.reads_weights:
-        return
-    tied = adapted.model.get_input_embeddings().weight
-    for module in adapted.model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, torch.nn.Linear) and weight is not None and not weight.requires_grad and weight is not tied:
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad:  # BitFit trains the bias of a frozen matrix
-                    parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progress: Progress) -> dict[str, Any]:
@@ -244,5 +241,6 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
         "bad_steps": progress.bad_steps,
-        "precision": config.precision, "examples": len(material.examples), "dropped_long": material.examples.dropped_long,
+        "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
+        "dropped_long": material.examples.dropped_long,
     }  # fmt: skip
