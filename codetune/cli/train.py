@@ -20,6 +20,7 @@ from rich.table import Table
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.records import Json
+from codetune.train.bad_step import told
 from codetune.train.finetune import ADAPTER, RESULT, finetune
 from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
@@ -45,10 +46,14 @@ def train(
         console.print(f"note: {note}")
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
+        report = _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console))
+        summary = finetune(loaded, folder, report, lambda message: console.print(f"warning: {message}"))
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
-    if not summary["losses_finite"]:
+    if summary["bad_steps"] and not (bad := summary["bad_steps"][-1])["passed_over"]:
+        remedy = "lower method.learning_rate (it goes on from the checkpoint before), or pass over them with train.on_bad_step=roll_back"
+        console.print(f"warning: training stopped before a {told(bad)}; {remedy}")
+    elif not summary["losses_finite"]:
         console.print(f"warning: training stopped at a {summary['stopped']}; lower method.learning_rate")
     if as_json:
         print(json.dumps({"adapter": str(folder / ADAPTER)} | summary))
@@ -60,13 +65,13 @@ def _once_resumed(console: Console, report: Report) -> Report:
     """Says once where a stopped run goes on."""
     seen: list[int] = []
 
-    def told(progress: TrainProgress, steps: int) -> None:
+    def resumed(progress: TrainProgress, steps: int) -> None:
         if not seen and progress.step > 1:
             console.print(f"resumed at step {progress.step - 1} of {steps}")
         seen.append(progress.step)
         report(progress, steps)
 
-    return told
+    return resumed
 
 
 def _bar(bars: Progress) -> Report:
@@ -92,7 +97,7 @@ def _lines(console: Console) -> Report:
 def _state(progress: TrainProgress) -> str:
     rate = progress.tokens / progress.seconds if progress.seconds else 0.0
     best = "" if progress.best_val_loss is None else f", validation {progress.best_val_loss:.3f}"
-    return f"loss {progress.last_loss:.3f}{best}, {rate:,.0f} tokens/s"
+    return f"loss {progress.last_loss or 0.0:.3f}{best}, {rate:,.0f} tokens/s"
 
 
 def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:
