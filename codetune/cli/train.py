@@ -20,8 +20,10 @@ from rich.table import Table
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.records import Json
-from codetune.train.finetune import ADAPTER, RESULT, finetune
+from codetune.train.finetune import ADAPTER, RESULT
 from codetune.train.resume import Progress as TrainProgress
+from codetune.train.run import SAMPLES
+from codetune.tuning import caution, finetune
 
 app = typer.Typer(add_completion=False)
 Report = Callable[[TrainProgress, int], None]
@@ -40,6 +42,8 @@ def train(
     folder = out or loaded.out or Path("runs") / loaded.name
     console = to_stderr()
     before = (folder / RESULT).exists()
+    if warning := caution(loaded):
+        console.print(f"warning: {warning}", markup=False)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
@@ -89,7 +93,8 @@ def _lines(console: Console) -> Report:
 def _state(progress: TrainProgress) -> str:
     rate = progress.tokens / progress.seconds if progress.seconds else 0.0
     best = "" if progress.best_val_loss is None else f", validation {progress.best_val_loss:.3f}"
-    return f"loss {progress.last_loss:.3f}{best}, {rate:,.0f} tokens/s"
+    passed = "" if progress.last_pass_rate is None else f", passing {100 * progress.last_pass_rate:.0f}%"
+    return f"loss {progress.last_loss:.3f}{best}{passed}, {rate:,.0f} tokens/s"
 
 
 def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:
@@ -99,6 +104,9 @@ def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:
     best = summary["best_val_loss"]
     table.add_row("loss", f"{_number(summary['first_loss'])} at first, {_number(summary['last_loss'])} at last")
     table.add_row("validation loss", _number(best) if best is not None else "not measured")
+    if recipe.samples and summary["last_pass_rate"] is not None:
+        rates = f"{100 * summary['last_pass_rate']:.1f}% of {escape(recipe.samples.benchmark)} at last"
+        table.add_row("passing", f"{rates}, {100 * summary['best_pass_rate']:.1f}% at best; answers in {escape(str(folder / SAMPLES))}")
     if (overlap := summary.get("train_test_overlap")) and overlap["overlapping"]:
         fate = "left out" if overlap["left_out"] else "trained on all the same"
         table.add_row("overlap", f"{overlap['overlapping']} of {overlap['documents']} documents overlap benchmarks: {fate}")

@@ -26,7 +26,7 @@ from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, read_json, write_json
+from codetune.runs import locked, read_json, read_rows, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
@@ -34,14 +34,20 @@ from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.run import Material, Run
+from codetune.train.run import METRICS, Material, Run, Sampler
+from codetune.train.trackers import open_trackers, require_trackers
 
 ADAPTER = "adapter"
 RESULT = "train.json"
+SamplerOf = Callable[[LoadedModel], Sampler]
 
 
-def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> dict[str, Any]:
+def finetune(
+    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, sampler_of: SamplerOf | None = None
+) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
+
+    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`.
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
     trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
@@ -51,6 +57,8 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         _refuse_another_recipe(config, folder)
         if (folder / RESULT).exists():
             return dict(read_json(folder / RESULT))
+        require_monitored(recipe, sampler_of)
+        require_trackers(recipe.trackers)
         write_json(folder / "config.json", config)
         loaded = load_base(recipe)
         material = prepare(recipe, loaded)
@@ -61,7 +69,9 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         loss_before = validation_loss(run) if material.validation is not None else None
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
-        progress = train(replace(run, adapted=adapted))
+        run = replace(run, adapted=adapted, sampler=sampler_of(loaded) if sampler_of else None)
+        with open_trackers(recipe, folder, max((row["step"] for row in read_rows(folder / METRICS)), default=0)) as trackers:
+            progress = train(replace(run, trackers=trackers))
         peak_memory = peak_memory_bytes()
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
@@ -81,9 +91,15 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         return summary
 
 
+def require_monitored(recipe: TrainRecipe, sampler_of: SamplerOf | None) -> None:
+    """Raises UserError where the run is to go by a pass rate that nothing measures."""
+    if recipe.train.monitor == "pass_rate" and (recipe.samples is None or sampler_of is None):
+        raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
+
+
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
     """The validation loss of the base model and of the kept weights, as nats per token and bits per byte; empty without validation."""
-    after = progress.best_val_loss if recipe.train.keep == "best" else progress.last_val_loss
+    after = progress.last_val_loss if recipe.train.keep == "last" or progress.kept is None else progress.kept[1]
     if before is None or after is None or material.validation is None:
         return {}
     scale = bits_per_byte(1.0, material.validation, loaded.tokenizer)
@@ -129,8 +145,9 @@ def _refuse_another_recipe(config: dict[str, Any], folder: Path) -> None:
 
 
 def _determining(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what changes no result: where it is kept, and how often it is saved."""
-    return {**config, "out": None, "train": {**config["train"], "checkpoint_every_s": None}}
+    """A recipe without what changes no result: where it is kept, how often it is saved, who else is told."""
+    samples = config["samples"] if config["train"]["monitor"] == "pass_rate" else None
+    return {**config, "out": None, "trackers": None, "samples": samples, "train": {**config["train"], "checkpoint_every_s": None}}
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
@@ -216,7 +233,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
-        "last_val_loss": progress.last_val_loss,
+        "last_val_loss": progress.last_val_loss, "best_pass_rate": progress.best_pass_rate, "last_pass_rate": progress.last_pass_rate,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
         "precision": config.precision, "examples": len(material.examples), "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,7 @@ from codetune.train.gradient import step_gradient
 from codetune.train.monitor import measure
 from codetune.train.optimizer import Optimizer, make_optimizer
 from codetune.train.resume import Progress, load_best, load_checkpoint, save_checkpoint
-from codetune.train.run import METRICS, Run
+from codetune.train.run import METRICS, SAMPLES, Run
 from codetune.train.schedule import learning_rate_share
 
 
@@ -31,7 +32,8 @@ def train(run: Run) -> Progress:
     trained = run.adapted.trained()
     optimizer = make_optimizer(trained, run.config, run.learning_rate)
     progress = load_checkpoint(run.folder, trained, optimizer) or Progress()
-    write_rows(run.folder / METRICS, [row for row in read_rows(run.folder / METRICS) if row["step"] <= progress.step])
+    for name in (METRICS, SAMPLES):
+        cut_after(run.folder / name, progress.step)
     run.adapted.root.train()
     saved_at = time.monotonic()
     with interrupts_after_steps() as interrupted:
@@ -91,5 +93,12 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optim
     row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, "loss": loss, "lr": rate, "grad_norm": norm}
     row |= {"seconds": progress.seconds, "tokens_per_s": tokens / seconds}
     row |= measure(run, trained, progress)
+    run.trackers.log(row)  # first, so that a kill in between costs no tracker a row
     append_row(run.folder / METRICS, row)
     run.report(progress, steps)
+
+
+def cut_after(path: Path, step: int) -> None:
+    """Rows of steps that the checkpoint does not know are written again, and never twice."""
+    if path.exists():
+        write_rows(path, [row for row in read_rows(path) if row["step"] <= step])

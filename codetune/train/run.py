@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from codetune.config import TrainConfig
@@ -11,10 +11,13 @@ from codetune.data.pack import Row
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
+from codetune.records import Json
 from codetune.train.plan import Step
 from codetune.train.resume import Progress
+from codetune.train.trackers import Trackers
 
 METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,28 @@ class Material:
     validation_rows: Sequence[Row] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What answers of the model in training came to. Shares are fractions in 0..1; `rows` are a few answers for a person to read."""
+
+    pass_rate: float
+    eos_share: float
+    syntax_valid: float
+    mean_tokens: float
+    rows: Sequence[Json] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Reads the model in training `times` times, at evenly spaced steps. `read` finds it in eval mode and may draw random numbers."""
+
+    times: int
+    read: Callable[[Adapted], Reading]
+
+
 @dataclass(slots=True)
 class Run:
-    """A method attached to a model, its material, and how to train it. `report` is told after every step."""
+    """A method attached to a model, its material, and how to train it. `report` is told after every step, `trackers` every row."""
 
     adapted: Adapted
     family: Family
@@ -39,3 +61,5 @@ class Run:
     learning_rate: float
     folder: Path
     report: Callable[[Progress, int], None] = lambda progress, steps: None
+    sampler: Sampler | None = None
+    trackers: Trackers = field(default_factory=Trackers)
