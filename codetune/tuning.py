@@ -26,20 +26,33 @@ from codetune.records import Json
 from codetune.score.execution import Checker
 from codetune.score.text import syntax_valid
 from codetune.score.verdicts import open_checker
-from codetune.train.finetune import RESULT, SamplerOf
+from codetune.train.finetune import RESULT, SamplerOf, require_monitored
 from codetune.train.finetune import finetune as train_only
 from codetune.train.resume import Progress
 from codetune.train.run import Reading, Sampler
+from codetune.train.search import Told, search
+from codetune.train.trackers import require_trackers
 
 SHOWN = 5  # answers of each reading that are kept to be read
 
 
-def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> dict[str, Any]:
-    """Train as the recipe says, with its samples; see `codetune.train.finetune.finetune` for what comes back."""
-    if (folder / RESULT).exists():  # found, not trained again: no sandbox is needed
+def finetune(
+    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, told: Told | None = None
+) -> dict[str, Any]:
+    """Search for settings where the recipe asks for it, then train, with its samples; a run that is done is found and not repeated.
+
+    `report` is told of the run's steps, `told` of the search. See `codetune.train.finetune.finetune` for what comes back; after a search
+    it has `search`: the best settings, which the run was trained with, and the default ones.
+    """
+    if (folder / RESULT).exists() and recipe.search is None:  # found, not trained again: no sandbox is needed
         return train_only(recipe, folder, report)
+    require_monitored(recipe, recipe.samples is not None)
+    require_trackers(recipe.trackers)
     with open_sampler(recipe) as sampler_of:
-        return train_only(recipe, folder, report, sampler_of)
+        if recipe.search is None:
+            return train_only(recipe, folder, report, sampler_of)
+        found = search(recipe, folder, told, sampler_of)
+        return train_only(found.recipe, folder, report, sampler_of, {"search": found.summary()})
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from codetune.cli.output import to_stderr, to_stdout
+from codetune.cli.searching import show_search, told
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.records import Json
 from codetune.train.finetune import ADAPTER, RESULT
@@ -46,7 +47,9 @@ def train(
         console.print(f"warning: {warning}", markup=False)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
+        report = _bar(progress) if console.is_terminal else _lines(console)
+        trials = told(console, report if console.is_terminal else lambda now, steps: None)
+        summary = finetune(loaded, folder, _once_resumed(console, report), trials)
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
     if not summary["losses_finite"]:
@@ -99,6 +102,8 @@ def _state(progress: TrainProgress) -> str:
 
 def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:
     console = to_stdout()
+    if found := summary.get("search"):
+        show_search(console, found)
     console.print(f"[bold]{escape(recipe.model)}[/bold], tuned by {recipe.method.name} on {escape(recipe.data.source)}")
     table = Table(box=None, show_header=False, padding=(0, 2))
     best = summary["best_val_loss"]

@@ -26,6 +26,7 @@ from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
 from codetune.prompts.infill import infilling_of
+from codetune.records import Json
 from codetune.runs import locked, read_json, read_rows, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.gradient import precision
@@ -43,11 +44,13 @@ SamplerOf = Callable[[LoadedModel], Sampler]
 
 
 def finetune(
-    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, sampler_of: SamplerOf | None = None
-) -> dict[str, Any]:
+    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, sampler_of: SamplerOf | None = None,
+    notes: Json | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
-    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`.
+    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`. `notes` go
+    into what is returned.
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
     trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
@@ -57,7 +60,7 @@ def finetune(
         _refuse_another_recipe(config, folder)
         if (folder / RESULT).exists():
             return dict(read_json(folder / RESULT))
-        require_monitored(recipe, sampler_of)
+        require_monitored(recipe, sampler_of is not None)
         require_trackers(recipe.trackers)
         write_json(folder / "config.json", config)
         loaded = load_base(recipe)
@@ -86,14 +89,15 @@ def finetune(
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
+        summary |= notes or {}
         write_json(folder / RESULT, summary)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return summary
 
 
-def require_monitored(recipe: TrainRecipe, sampler_of: SamplerOf | None) -> None:
+def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
     """Raises UserError where the run is to go by a pass rate that nothing measures."""
-    if recipe.train.monitor == "pass_rate" and (recipe.samples is None or sampler_of is None):
+    if recipe.train.monitor == "pass_rate" and not samples:
         raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
 
 
@@ -137,17 +141,18 @@ def _refuse_another_recipe(config: dict[str, Any], folder: Path) -> None:
     state = "finished" if (folder / RESULT).exists() else "stopped" if (folder / CHECKPOINT).exists() else ""
     if not state:
         return
-    before, now = _determining(read_json(folder / "config.json")), _determining(config)
+    before, now = determining(read_json(folder / "config.json")), determining(config)
     differing = sorted(key for key in now if before.get(key) != now[key])
     if differing:
         differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
         raise UserError(f"{folder} holds a {state} run of another recipe ({differ}): choose another --out, or remove it")
 
 
-def _determining(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what changes no result: where it is kept, how often it is saved, who else is told."""
+def determining(config: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what changes no result: where it is kept, how often it is saved, who is told, how its settings were found."""
     samples = config["samples"] if config["train"]["monitor"] == "pass_rate" else None
-    return {**config, "out": None, "trackers": None, "samples": samples, "train": {**config["train"], "checkpoint_every_s": None}}
+    train = {**config["train"], "checkpoint_every_s": None}
+    return {**config, "out": None, "trackers": None, "search": None, "samples": samples, "train": train}
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
