@@ -129,10 +129,11 @@ class _Search:
     """A search under way. Optuna's study has every trial; what each came to is in the trial's `record`."""
 
     def __init__(self, recipe: TrainRecipe, config: SearchConfig, folder: Path, told: Told, sampler_of: SamplerOf | None) -> None:
-        self.recipe, self.config, self.folder, self.told, self.sampler_of = recipe, config, folder, told, sampler_of
+        self.recipe, self.config, self.folder, self.told = recipe, config, folder, told
         self.optuna = _optuna()
         self.ladders = ladders_of(recipe.method, config)
         self.by_rate = recipe.train.monitor == "pass_rate"
+        self.sampler_of = sampler_of if self.by_rate else None
         self.seen = Progress()  # where the trial under way stands
 
     def run(self) -> tuple[Trial, ...]:

@@ -78,9 +78,13 @@ def test_train_shows_what_passes_and_keeps_what_was_written(recipe_file: Path, t
 
 def test_a_search_and_its_table(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search = {"trials": 2, "learning_rates": [1, 10], "inits": False, "budget_share": 0.5}
-    with_samples(recipe_file, search=search, samples=None)
+    with_samples(recipe_file, search=search, trackers="tensorboard")
     assert run(["train", str(recipe_file)]) == 0
     out, error = capsys.readouterr()
+    folders = [tmp_path / "run" / "trials" / "000", tmp_path / "run" / "trials" / "001", tmp_path / "run"]
+    sampled = [any("pass_rate" in row for row in read_rows(folder / "metrics.jsonl")) for folder in folders]
+    assert sampled == [False, False, True], "trials write samples only where these decide"
+    assert [(folder / "tensorboard").exists() for folder in folders] == [False, False, True]
     assert "trial 1: learning_rate=0.02: validation loss" in error
     assert "search: 2 trials" in out
     assert "default" in out
