@@ -217,7 +217,8 @@ class _Search:
                 raise
             return replace(begun, state=FAILED, cause=str(error))
         self.seen = replace(self.seen, step=summary["steps"], tokens=summary["tokens"], seconds=summary["seconds"])
-        if not summary["losses_finite"] or not summary["held_out"]:
+        ended_badly = any(not step["passed_over"] for step in summary.get("bad_steps", ()))
+        if ended_badly or not summary["losses_finite"] or not summary["held_out"]:
             return replace(begun, state=FAILED, cause=summary["stopped"] or "no validation loss was measured")
         rate = summary["best_pass_rate" if self.recipe.train.keep == "best" else "last_pass_rate"]
         return replace(begun, state=FINISHED, val_loss=summary["held_out"]["loss"][1], pass_rate=rate)
