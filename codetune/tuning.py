@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,22 +38,27 @@ SHOWN = 5  # answers of each reading that are kept to be read
 
 
 def finetune(
-    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, told: Told | None = None
+    recipe: TrainRecipe,
+    folder: Path,
+    report: Callable[[Progress, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+    told: Told | None = None,
 ) -> dict[str, Any]:
     """Search for settings where the recipe asks for it, then train, with its samples; a run that is done is found and not repeated.
 
-    `report` is told of the run's steps, `told` of the search. See `codetune.train.finetune.finetune` for what comes back; after a search
-    it has `search`: the best settings, which the run was trained with, and the default ones.
+    `report` is told of the run's steps, `warn` what a user should know besides, `told` of the search. See
+    `codetune.train.finetune.finetune` for what comes back; after a search it has `search`: the best settings, which the run was trained
+    with, and the default ones.
     """
     if (folder / RESULT).exists() and recipe.search is None:  # found, not trained again: no sandbox is needed
-        return train_only(recipe, folder, report)
+        return train_only(recipe, folder, report, warn)
     require_monitored(recipe, recipe.samples is not None)
     require_trackers(recipe.trackers)
     with open_sampler(recipe) as sampler_of:
         if recipe.search is None:
-            return train_only(recipe, folder, report, sampler_of)
-        found = search(recipe, folder, told, sampler_of)
-        return train_only(found.recipe, folder, report, sampler_of, {"search": found.summary()})
+            return train_only(recipe, folder, report, warn, sampler_of)
+        found = search(recipe, folder, told or Told(warn=warn), sampler_of)
+        return train_only(found.recipe, folder, report, warn, sampler_of, {"search": found.summary()})
 
 
 @contextlib.contextmanager

@@ -12,14 +12,14 @@ from codetune.records import Json
 from codetune.train.search import FINISHED, RUNNING, Told, Trial
 
 
-def told(console: Console, step: Callable[..., None]) -> Told:
+def told(console: Console, step: Callable[..., None], warn: Callable[[str], None]) -> Told:
     """Tells the console of trials; `step` is told of their steps."""
 
     def trial(now: Trial) -> None:
         if now.state != RUNNING:
             console.print(f"trial {now.number}: {settings_of(now.settings)}: {result_of(now)} ({now.seconds:.0f} s)", markup=False)
 
-    return Told(trial, step)
+    return Told(trial, step, warn)
 
 
 def settings_of(settings: Json) -> str:

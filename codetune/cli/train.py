@@ -21,6 +21,7 @@ from codetune.cli.output import to_stderr, to_stdout
 from codetune.cli.searching import show_search, told
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.records import Json
+from codetune.train import bad_step
 from codetune.train.finetune import ADAPTER, RESULT
 from codetune.train.resume import Progress as TrainProgress
 from codetune.train.run import SAMPLES
@@ -43,16 +44,23 @@ def train(
     folder = out or loaded.out or Path("runs") / loaded.name
     console = to_stderr()
     before = (folder / RESULT).exists()
+
+    def warn(line: str) -> None:
+        console.print(f"warning: {line}", markup=False)
+
     if warning := caution(loaded):
-        console.print(f"warning: {warning}", markup=False)
+        warn(warning)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         report = _bar(progress) if console.is_terminal else _lines(console)
-        trials = told(console, report if console.is_terminal else lambda now, steps: None)
-        summary = finetune(loaded, folder, _once_resumed(console, report), trials)
+        trials = told(console, report if console.is_terminal else lambda now, steps: None, warn)
+        summary = finetune(loaded, folder, _once_resumed(console, report), warn, trials)
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
-    if not summary["losses_finite"]:
+    if summary["bad_steps"] and not (bad := summary["bad_steps"][-1])["passed_over"]:
+        remedy = "lower method.learning_rate (it goes on from the checkpoint before), or pass over them with train.on_bad_step=roll_back"
+        console.print(f"warning: training stopped before a {bad_step.told(bad)}; {remedy}")
+    elif not summary["losses_finite"]:
         console.print(f"warning: training stopped at a {summary['stopped']}; lower method.learning_rate")
     if as_json:
         print(json.dumps({"adapter": str(folder / ADAPTER)} | summary))
@@ -64,13 +72,13 @@ def _once_resumed(console: Console, report: Report) -> Report:
     """Says once where a stopped run goes on."""
     seen: list[int] = []
 
-    def told(progress: TrainProgress, steps: int) -> None:
+    def resumed(progress: TrainProgress, steps: int) -> None:
         if not seen and progress.step > 1:
             console.print(f"resumed at step {progress.step - 1} of {steps}")
         seen.append(progress.step)
         report(progress, steps)
 
-    return told
+    return resumed
 
 
 def _bar(bars: Progress) -> Report:
@@ -97,7 +105,7 @@ def _state(progress: TrainProgress) -> str:
     rate = progress.tokens / progress.seconds if progress.seconds else 0.0
     best = "" if progress.best_val_loss is None else f", validation {progress.best_val_loss:.3f}"
     passed = "" if progress.last_pass_rate is None else f", passing {100 * progress.last_pass_rate:.0f}%"
-    return f"loss {progress.last_loss:.3f}{best}{passed}, {rate:,.0f} tokens/s"
+    return f"loss {progress.last_loss or 0.0:.3f}{best}{passed}, {rate:,.0f} tokens/s"
 
 
 def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:

@@ -8,10 +8,9 @@ import torch
 
 from codetune.batches import collate
 from codetune.models.forward import summed_loss
-from codetune.runs import append_row
 from codetune.train.gradient import precision
-from codetune.train.resume import Progress, save_best
-from codetune.train.run import SAMPLES, Reading, Run
+from codetune.train.resume import Progress
+from codetune.train.run import Reading, Run
 
 Standing = tuple[float, float]  # the lower the better; the second counts where the first is equal
 
@@ -77,7 +76,7 @@ def _sample(run: Run, progress: Progress) -> dict[str, float]:
     progress.best_pass_rate = max(reading.pass_rate, progress.best_pass_rate or 0.0)
     rows = [{"step": progress.step, **row} for row in reading.rows]
     for row in rows:
-        append_row(run.folder / SAMPLES, row)
+        run.samples.add(row)
     run.trackers.log_samples(progress.step, rows)
     return {
         "pass_rate": reading.pass_rate, "eos_share": reading.eos_share, "syntax_valid": reading.syntax_valid,
@@ -105,7 +104,7 @@ def _judge(run: Run, trained: dict[str, torch.nn.Parameter], progress: Progress)
     if progress.kept is None or now < progress.kept:
         progress.kept, progress.measurements_without_better = now, 0
         if run.config.keep == "best":
-            save_best(run.folder, trained)
+            run.checkpoints.save_best(trained, progress)
         return
     progress.measurements_without_better += 1
     if 0 < run.config.patience <= progress.measurements_without_better:

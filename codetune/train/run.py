@@ -12,8 +12,9 @@ from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.records import Json
+from codetune.runs import RowLog
 from codetune.train.plan import Step
-from codetune.train.resume import Progress
+from codetune.train.resume import Checkpoints, Progress
 from codetune.train.trackers import Trackers
 
 METRICS = "metrics.jsonl"
@@ -22,13 +23,14 @@ SAMPLES = "samples.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run learns from and is validated on, packed."""
+    """What a run learns from and is validated on, packed. `name_documents` says which documents examples are of, when it must be known."""
 
     examples: TokenisedExamples
     rows: Sequence[Row]
     steps: Sequence[Step]
     validation: TokenisedExamples | None = None
     validation_rows: Sequence[Row] = ()
+    name_documents: Callable[[Sequence[int]], list[str]] = lambda examples: []
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ class Sampler:
 
 @dataclass(slots=True)
 class Run:
-    """A method attached to a model, its material, and how to train it. `report` is told after every step, `trackers` every row."""
+    """A method attached to a model, its material, and how to train it.
+
+    `report` is told after every step, `trackers` every row, `warn` what a user should know besides: a damaged checkpoint, a full disk, a
+    bad step.
+    """
 
     adapted: Adapted
     family: Family
@@ -61,5 +67,18 @@ class Run:
     learning_rate: float
     folder: Path
     report: Callable[[Progress, int], None] = lambda progress, steps: None
+    warn: Callable[[str], None] = lambda message: None
     sampler: Sampler | None = None
     trackers: Trackers = field(default_factory=Trackers)
+    metrics: RowLog = field(init=False)
+    samples: RowLog = field(init=False)
+    checkpoints: Checkpoints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics, self.samples = RowLog(self.folder / METRICS), RowLog(self.folder / SAMPLES)
+        self.checkpoints = Checkpoints(self.folder, self.config.checkpoints_kept, lambda message: self.warn(message), self.flush)
+
+    def flush(self) -> None:
+        """Have every row on disk, as a checkpoint needs them. Raises OSError where it takes no more."""
+        for rows in (self.metrics, self.samples):
+            rows.flush()

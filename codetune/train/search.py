@@ -23,7 +23,8 @@ from codetune.data.training import training_data
 from codetune.errors import UserError
 from codetune.records import Json, to_json
 from codetune.runs import locked, read_json, write_json
-from codetune.train.finetune import SamplerOf, determining, finetune
+from codetune.train.again import determining
+from codetune.train.finetune import SamplerOf, finetune
 from codetune.train.ladders import Point, Settings, ladders_of, propose, settings_at, with_settings
 from codetune.train.resume import Progress
 
@@ -75,10 +76,11 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Who is told of a search: of a trial when it begins and when it ends, of every step within it."""
+    """Who is told of a search: of a trial when it begins and when it ends, of every step within it, of what a user should know."""
 
     trial: Callable[[Trial], None] = lambda trial: None
     step: Callable[[Progress, int], None] = lambda progress, steps: None
+    warn: Callable[[str], None] = warnings.warn
 
 
 class _Cut(Exception):  # noqa: N818  # no error: the trial has no prospect
@@ -208,7 +210,7 @@ class _Search:
     def _train(self, trial: Any, begun: Trial) -> Trial:
         recipe, place = trial_recipe(self.recipe, trial.number, begun.settings), self._place(trial.number)
         try:
-            summary = finetune(recipe, place, lambda progress, steps: self._watch(trial, progress, steps), self.sampler_of)
+            summary = finetune(recipe, place, lambda progress, steps: self._watch(trial, progress, steps), self.told.warn, self.sampler_of)
         except _Cut:
             shutil.rmtree(place / "checkpoint", ignore_errors=True)
             return replace(begun, state=PRUNED, val_loss=self.seen.best_val_loss, pass_rate=self.seen.best_pass_rate)
@@ -217,7 +219,7 @@ class _Search:
                 raise
             return replace(begun, state=FAILED, cause=str(error))
         self.seen = replace(self.seen, step=summary["steps"], tokens=summary["tokens"], seconds=summary["seconds"])
-        ended_badly = any(not step["passed_over"] for step in summary.get("bad_steps", ()))
+        ended_badly = any(not step["passed_over"] for step in summary["bad_steps"])
         if ended_badly or not summary["losses_finite"] or not summary["held_out"]:
             return replace(begun, state=FAILED, cause=summary["stopped"] or "no validation loss was measured")
         rate = summary["best_pass_rate" if self.recipe.train.keep == "best" else "last_pass_rate"]

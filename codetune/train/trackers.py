@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import secrets
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,10 @@ IDENTITY = "trackers.json"
 _COLUMNS = ("task_id", "verdict", "completion")
 
 
-def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
 class Trackers:
     """The trackers of one run, started. Rows up to step `sent` have reached them in an earlier process and are not sent again."""
 
-    def __init__(self, started: Sequence[Any] = (), sent: int = 0, warn: Callable[[str], None] = _warn) -> None:
+    def __init__(self, started: Sequence[Any] = (), sent: int = 0, warn: Callable[[str], None] = warnings.warn) -> None:
         self._started, self._sent, self._warn = list(started), sent, warn
 
     def log(self, row: Json) -> None:
@@ -64,7 +61,7 @@ def require_trackers(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def open_trackers(recipe: TrainRecipe, folder: Path, sent: int, warn: Callable[[str], None] = _warn) -> Iterator[Trackers]:
+def open_trackers(recipe: TrainRecipe, folder: Path, sent: int, warn: Callable[[str], None] = warnings.warn) -> Iterator[Trackers]:
     """The recipe's trackers with its settings in them; a run that goes on goes on in the trackers' own runs, too."""
     require_trackers(recipe.trackers)
     path = folder / IDENTITY
