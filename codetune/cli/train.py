@@ -23,6 +23,7 @@ from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.records import Json
 from codetune.train import bad_step
 from codetune.train.finetune import ADAPTER, RESULT
+from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
 from codetune.train.run import SAMPLES
 from codetune.tuning import caution, finetune
@@ -44,6 +45,8 @@ def train(
     folder = out or loaded.out or Path("runs") / loaded.name
     console = to_stderr()
     before = (folder / RESULT).exists()
+    if not before and (note := slow_here(on_this_machine(loaded))):
+        console.print(f"note: {note}")
 
     def warn(line: str) -> None:
         console.print(f"warning: {line}", markup=False)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from codetune.config import MethodConfig, SearchConfig, TrainRecipe
 
 Point = tuple[int, ...]  # a place on every ladder
@@ -39,7 +41,7 @@ def ladders_of(method: MethodConfig, config: SearchConfig) -> list[Ladder]:
     if size:
         found.append(_numbers(method, size, config.sizes))
     if config.inits and "init" in type(method).model_fields:
-        ways = get_args(type(method).model_fields["init"].annotation)
+        ways = tuple(way for way in get_args(type(method).model_fields["init"].annotation) if _can_have(method, way))
         found.append(Ladder("init", ways, ways.index(method.init), ordered=False))  # type: ignore[union-attr]
     return [ladder for ladder in found if len(ladder.values) > 1]
 
@@ -81,6 +83,15 @@ def with_settings(recipe: TrainRecipe, settings: Settings) -> TrainRecipe:
     if "lora_rank" in settings:
         settings = settings | {"lora_alpha": method["lora_alpha"] * settings["lora_rank"] / method["lora_rank"]}
     return type(recipe).model_validate(recipe.model_dump() | {"method": method | settings})
+
+
+def _can_have(method: MethodConfig, init: str) -> bool:
+    """Whether the method's other settings allow it: PiSSA takes whole matrices apart, and a quantised base has none."""
+    try:
+        type(method).model_validate(method.model_dump() | {"init": init})
+    except ValidationError:
+        return False
+    return True
 
 
 def _numbers(method: MethodConfig, key: str, factors: Sequence[float]) -> Ladder:

@@ -8,7 +8,7 @@ import torch
 
 from codetune.batches import collate
 from codetune.models.forward import summed_loss
-from codetune.train.gradient import precision
+from codetune.train.precision import autocast
 from codetune.train.resume import Progress
 from codetune.train.run import Reading, Run
 
@@ -56,7 +56,7 @@ def validation_loss(run: Run) -> float:
     run.adapted.root.eval()
     for at in range(0, len(material.validation_rows), run.config.micro_batch_size):
         batch = collate(material.validation, material.validation_rows[at : at + run.config.micro_batch_size], "exact").to(device)
-        with precision(run.config, device):
+        with autocast(run.config, device):
             total += float(summed_loss(run.adapted, run.family, batch))
         count += batch.num_targets
     run.adapted.root.train()
@@ -91,7 +91,7 @@ def _undisturbed(run: Run) -> Reading:
     device = run.adapted.model.device
     run.adapted.root.eval()
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), precision(run.config, device):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), autocast(run.config, device):
             return run.sampler.read(run.adapted)
     finally:
         run.adapted.root.train()
