@@ -31,7 +31,8 @@ from codetune.models.machine import peak_memory_bytes
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, spared, write_json
+from codetune.records import Json
+from codetune.runs import locked, read_rows, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.held_out import bits_per_byte
@@ -40,10 +41,12 @@ from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.precision import autocast, loading, narrow, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.run import Material, Run
+from codetune.train.run import METRICS, Material, Run, Sampler
+from codetune.train.trackers import open_trackers, require_trackers
 
 ADAPTER = "adapter"
 RESULT = "train.json"
+SamplerOf = Callable[[LoadedModel], Sampler]
 
 
 def finetune(
@@ -51,8 +54,13 @@ def finetune(
     folder: Path,
     report: Callable[[Progress, int], None] | None = None,
     warn: Callable[[str], None] = warnings.warn,
+    sampler_of: SamplerOf | None = None,
+    notes: Json | None = None,
 ) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
+
+    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`. `notes` go
+    into what is returned.
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
     trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
@@ -63,6 +71,8 @@ def finetune(
         config = recipe.model_dump(mode="json")
         if (kept := kept_result(config, folder / RESULT)) is not None:
             return kept
+        require_monitored(recipe, sampler_of is not None)
+        require_trackers(recipe.trackers)
         write_json(folder / "config.json", config)
         recipe = settle_method(recipe)
         loaded = load_base(recipe)
@@ -75,7 +85,9 @@ def finetune(
         loss_before = validation_loss(run) if material.validation is not None else None
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
-        progress = train(replace(run, adapted=adapted))
+        run = replace(run, adapted=adapted, sampler=sampler_of(loaded) if sampler_of else None)
+        with open_trackers(recipe, folder, max((row["step"] for row in read_rows(folder / METRICS)), default=0), warn) as trackers:
+            progress = train(replace(run, trackers=trackers))
         peak_memory = peak_memory_bytes(recipe.device)
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
@@ -91,15 +103,22 @@ def finetune(
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
+        summary |= notes or {}
         write_json(folder / RESULT, summary)
         if not ended_by_bad_step(folder):
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return summary
 
 
+def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
+    """Raises UserError where the run is to go by a pass rate that nothing measures."""
+    if recipe.train.monitor == "pass_rate" and not samples:
+        raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
+
+
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
     """The validation loss of the base model and of the kept weights, as nats per token and bits per byte; empty without validation."""
-    after = progress.best_val_loss if recipe.train.keep == "best" else progress.last_val_loss
+    after = progress.last_val_loss if recipe.train.keep == "last" or progress.kept is None else progress.kept[1]
     if before is None or after is None or material.validation is None:
         return {}
     scale = bits_per_byte(1.0, material.validation, loaded.tokenizer)
@@ -238,9 +257,8 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
         "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
-        "last_val_loss": progress.last_val_loss,
+        "last_val_loss": progress.last_val_loss, "best_pass_rate": progress.best_pass_rate, "last_pass_rate": progress.last_pass_rate,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
-        "bad_steps": progress.bad_steps,
-        "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
+        "bad_steps": progress.bad_steps, "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
         "dropped_long": material.examples.dropped_long,
     }  # fmt: skip
