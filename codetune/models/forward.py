@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from codetune.batches import Batch, attention_mask
+from codetune.batches import IGNORED, Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.families import Family
 
 LOSS_CHUNK_TOKENS = 4096
-TARGET_STEP = 128
-IGNORED = -100  # the label of what is no target
 
 
 def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
@@ -90,14 +88,10 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
 def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
     hidden = hidden_states(adapted, family, batch).flatten(0, 1)
-    targets = batch.targets.flatten().nonzero()[:, 0]
-    # Rounded up in number, like widths: what is added has a label that cross-entropy leaves out.
-    padded = torch.nn.functional.pad(targets, (0, -len(targets) % TARGET_STEP), value=1)
-    labels = batch.input_ids.flatten()[padded]
-    labels[len(targets) :] = IGNORED
+    places, labels = batch.predicted - 1, batch.labels
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)
-        logits = logits_of(adapted.model, hidden[padded[part] - 1]).to(total.dtype)
+        logits = logits_of(adapted.model, hidden[places[part]]).to(total.dtype)
         total = total + torch.nn.functional.cross_entropy(logits, labels[part], reduction="sum", ignore_index=IGNORED)
     return total
