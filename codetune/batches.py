@@ -103,6 +103,14 @@ def batch_of(ids: np.ndarray, documents: np.ndarray, positions: np.ndarray, targ
     return Batch(*map(torch.from_numpy, arrays))
 
 
+def full_rows(rows: int, width: int) -> Batch:
+    """Rows of one document each, all of it under the loss: what takes the most memory of all data."""
+    ids = np.zeros((rows, width), dtype=np.int64)
+    targets = np.ones((rows, width), dtype=bool)
+    targets[:, 0] = False
+    return batch_of(ids, ids + 1, np.tile(np.arange(width), (rows, 1)), targets)
+
+
 def attention_mask(batch: Batch, num_virtual_tokens: int, virtual_queries: bool, window: int | None) -> torch.Tensor:
     """Who sees whom: bool [rows, 1, queries, keys], True where a query may look.
 

@@ -80,12 +80,17 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
         config = transformers.AutoConfig.from_pretrained(where)
         family = family_of(config)
         tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
+        model = without_data(config)
     except (OSError, ValueError) as error:
         hint = " (`codetune data prepare` with this recipe makes its tokenizer)" if recipe.architecture is not None else ""
         raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}{hint}") from None
     return LoadedModel(recipe.model, model, tokenizer, family, "")
+
+
+def without_data(config: Any) -> Any:
+    """A model of this config on the meta device."""
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config)
 
 
 def outline_of(model: Any) -> Outline:

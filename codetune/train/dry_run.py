@@ -23,6 +23,7 @@ import torch
 import transformers
 from pydantic import TypeAdapter
 
+from codetune.batches import PADDING, Batch
 from codetune.config import MethodConfig, TrainConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.errors import UserError
@@ -66,6 +67,15 @@ def measured_in_child(config: Any, method: MethodConfig, train: TrainConfig, row
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode} (memory?)"]
         raise UserError(f"the dry run failed: {lines[-1][:300]}")
     return DryRun(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def documents_of(batch: Batch) -> Documents:
+    """Lengths of a batch's documents, and how many of the first tokens of each are no targets."""
+    rows: Documents = []
+    for numbers, targets in zip(batch.documents, batch.targets, strict=True):
+        here = [numbers == number for number in numbers.unique().tolist() if number != PADDING]
+        rows.append([(int(own.sum()), int(own.sum()) - int((own & targets).sum())) for own in here])
+    return rows
 
 
 def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents) -> DryRun:

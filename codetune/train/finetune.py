@@ -151,15 +151,21 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     config, family = recipe.train, loaded.family
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
     if config.max_seq_len + virtual > family.max_positions:
-        raise UserError(
-            f"max_seq_len={config.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {family.max_positions} positions; "
-            f"set train.max_seq_len to {family.max_positions - virtual} or less"
-        )
+        raise UserError(too_long(recipe, family.max_positions))
     examples, validation = load_corpus(recipe.data) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
     validation_rows = make_rows(validation, "exact", config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows)
+
+
+def too_long(recipe: TrainRecipe, positions: int) -> str:
+    """What to say of rows that the model has no positions for."""
+    virtual = getattr(recipe.method, "num_virtual_tokens", 0)
+    return (
+        f"max_seq_len={recipe.train.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {positions} positions; "
+        f"set train.max_seq_len to {positions - virtual} or less"
+    )
 
 
 def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:

@@ -39,7 +39,7 @@ from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
 from codetune.models.forward import summed_loss
 from codetune.models.load import attention_of, no_dropout
-from codetune.models.outline import Outline, outline_of
+from codetune.models.outline import Outline, outline_of, without_data
 from codetune.train.four_bit import in_four_bits
 from codetune.train.finetune import halve_frozen_linears
 from codetune.train.gradient import precision
@@ -98,7 +98,7 @@ def forecast_memory(
     `config` is the model's own (transformers'). Raises UserError where the method cannot be had on the model.
     """
     again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
-    outline = outline_of(_without_data(config))
+    outline = outline_of(without_data(config))
     depth = outline.family.num_layers
     if again and depth > DEPTHS[1]:
         few, more = (_at_depth(config, layers, method, train, batches, gpu, again) for layers in DEPTHS)
@@ -120,11 +120,6 @@ def forecast_memory(
         generation=process + generating + _generation_bytes(outline, method, train, decoding or DecodingConfig(), 4),
         disk=_disk_bytes(outline, method, train, found),
     )  # fmt: skip
-
-
-def _without_data(config: Any) -> Any:
-    with torch.device("meta"):
-        return transformers.AutoModelForCausalLM.from_config(config)
 
 
 def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:
