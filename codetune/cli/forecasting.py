@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from codetune.batches import Batch, collate, full_rows
-from codetune.config import MethodConfig, TrainRecipe, content_hash
+from codetune.config import MethodConfig, Sized, TrainRecipe, content_hash
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
-from codetune.methods.refusals import refusal
-from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, measure_rate
 from codetune.models.families import family_of
-from codetune.models.outline import load_outline, outline_of, sized, trained_parameters, without_data
+from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, measure_rate
+from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
 from codetune.models.published import published_config
 from codetune.train.dry_run import DryRun, documents_of, measured_in_child
 from codetune.train.finetune import prepare, too_long
@@ -38,6 +37,7 @@ class Planned:
     seed: int | None
     folder: str
     state: str
+    size: str = ""  # the method's, where the recipe gives a share of parameters in its place
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     steps: int | None = None
@@ -94,9 +94,8 @@ class Forecaster:
     def _forecast(self, recipe: TrainRecipe) -> dict[str, Any]:
         basis = self.basis(recipe)
         outline = outline_of(without_data(basis.config))
-        if reason := refusal(recipe.method, outline.targets):
-            raise UserError(reason)  # the place to ask what was found by probing, too: method x family x what the recipe asks for
-        method = sized(recipe.method, outline)
+        method = settled(recipe.method, outline)  # the place to ask what was found by probing, too: method x family x the recipe's features
+        size = f"{method.size_key} {getattr(method, method.size_key)}" if isinstance(method, Sized) and method != recipe.method else ""
         trainable = trained_parameters(outline, method)
         memory = forecast_memory(basis.config, method, recipe.train, basis.longest, basis.passes, self.machine.gpu)
         changes: Sequence[Change] = ()
@@ -111,7 +110,7 @@ class Forecaster:
         if self.machine.here:
             seconds = forecast_seconds(outline, method, recipe.train, basis.passes, basis.validation, self._rates[rate_key])
         return {
-            "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
+            "size": size, "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
             "steps": basis.steps, "tokens": basis.tokens, "left_out": basis.left_out, "memory": memory, "seconds": seconds,
             "assumed": basis.assumed, "changes": changes, "measured": self._measured(recipe, method, basis),
         }  # fmt: skip
@@ -140,7 +139,7 @@ def _assumed(recipe: TrainRecipe, config: Any) -> Basis:
     train, family = recipe.train, family_of(config)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
     if train.max_seq_len + virtual > family.max_positions:
-        raise UserError(too_long(recipe, family.max_positions))
+        raise UserError(too_long(recipe, family))
     rows_in_all = -(-train.train_tokens // train.max_seq_len)
     rows = min(train.micro_batch_size, rows_in_all)
     one = Pass(rows, train.max_seq_len, rows * (train.max_seq_len - 1))

@@ -26,7 +26,7 @@ from codetune.records import Json, to_json
 from codetune.runs import read_rows
 from codetune.study.drive import read_result
 from codetune.study.plan import CellConfig, plan_cells, unfinished
-from codetune.train.dry_run import DryRun, measured_in_child
+from codetune.train.dry_run import DryRun
 from codetune.train.finetune import RESULT
 from codetune.train.fitting import advice
 from codetune.train.resume import CHECKPOINT

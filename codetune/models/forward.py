@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from codetune.batches import IGNORED, Batch, attention_mask
+from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.families import Family
+from codetune.models.seq2seq import predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
 
@@ -73,9 +74,13 @@ def compute_dtype(model: Any) -> torch.dtype:
 
 
 def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """The LM head on hidden states, with the scalings that some families put after it."""
-    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    """The LM head on hidden states, with the scalings that some families put before or after it."""
     config = model.config
+    if getattr(config, "scale_decoder_outputs", False):  # T5 with a tied head
+        hidden = hidden * model.model_dim**-0.5
+    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    if (bias := getattr(model, "final_logits_bias", None)) is not None:  # PLBART
+        logits = logits + bias
     if scale := getattr(config, "logit_scale", None):
         logits = logits * scale
     if divisor := getattr(config, "logits_scaling", None):
@@ -87,8 +92,15 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
-    hidden = hidden_states(adapted, family, batch).flatten(0, 1)
-    places, labels = batch.predicted - 1, batch.labels
+    if family.encoder_decoder:
+        hidden, labels = predicting_states(adapted.model, family, batch)
+        # Rounded up in number, like widths: what is added has a label that cross-entropy leaves out.
+        missing = -len(labels) % TARGET_STEP
+        places = torch.nn.functional.pad(torch.arange(len(labels), device=labels.device), (0, missing))
+        labels = torch.nn.functional.pad(labels, (0, missing), value=IGNORED)
+    else:
+        hidden = hidden_states(adapted, family, batch).flatten(0, 1)
+        places, labels = batch.predicted - 1, batch.labels
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

@@ -17,6 +17,7 @@ from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
 from codetune.models.names import resolve
+from codetune.models.seq2seq import with_marks
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -114,26 +115,38 @@ def load_tokenizer(name: str) -> TextTokenizer:
     where = resolve(name)
     quiet()
     try:
-        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
-    except (OSError, ValueError) as error:
+        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"cannot load the tokenizer of {name!r}: {reason_of(error)}") from None
+
+
+def read_config(name: str) -> tuple[Any, Family]:
+    """A model's config, with dropout 0, and its family's facts; no weights are read. Raises UserError where it cannot be had or tuned."""
+    where = resolve(name)
+    quiet()
+    try:
+        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    no_dropout(config)
+    return config, family_of(config)
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
     """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
-    where = resolve(name)
-    quiet()
+    where, (config, family) = resolve(name), read_config(name)
+    tokenizer, attention = load_tokenizer(name), attention_of(config)
     try:
-        config = transformers.AutoConfig.from_pretrained(where)
-        no_dropout(config)
-        family = family_of(config)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        attention = attention_of(config)
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
+        model = auto_model(family).from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
+    return LoadedModel(name, model.to(device), tokenizer, with_marks(family, config, tokenizer.inner), model_hash(model))
+
+
+def auto_model(family: Family) -> Any:
+    """The class of transformers that makes such a model with its LM head."""
+    return transformers.AutoModelForSeq2SeqLM if family.encoder_decoder else transformers.AutoModelForCausalLM
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
@@ -184,8 +197,10 @@ def quiet() -> None:
 def reason_of(error: Exception) -> str:
     """Why a model could not be loaded, in one line that says what to do."""
     text = " ".join(str(error).split())
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in text or "`codet5p`" in text:
         return "it needs code from its hub page, which codetune does not run; give a model of an architecture that transformers has"
+    if "sentencepiece" in text.lower():
+        return "its tokenizer needs the package sentencepiece (pip install sentencepiece)"
     if "gated" in text.lower() or "401" in text or "403" in text:
         return "it is gated: accept its licence on its hub page, then run `hf auth login`"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't" in text.lower() or "not a local folder" in text.lower():

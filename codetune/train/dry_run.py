@@ -29,11 +29,12 @@ from codetune.data.tokenise import TokenisedExamples, join
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import use_document_attention
+from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
-from codetune.models.load import attention_of, no_dropout
+from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.machine import device
 from codetune.train.gradient import step_gradient
-from codetune.train.memory import narrow, checkpoint_layers  # SHIM
+from codetune.train.memory import narrow  # SHIM
 from codetune.train.optimizer import make_optimizer
 from codetune.train.run import Material, Run
 
@@ -85,7 +86,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     torch.manual_seed(0)
     no_dropout(config)
     with torch.device(where):
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention_of(config))
+        model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
     use_document_attention(model)
     adapted = attach(model, method, targets_of(model), [1], 0)
     narrow(adapted, train.precision)

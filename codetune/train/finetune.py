@@ -15,17 +15,18 @@ import torch
 from safetensors import SafetensorError
 
 from codetune.batches import Batch, make_rows
-from codetune.config import DataConfig, FullConfig, TrainRecipe
+from codetune.config import DataConfig, FullConfig, Packing, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
 from codetune.data.training import Maker, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
-from codetune.models.families import targets_of
-from codetune.models.load import LoadedModel, load_model, new_model
+from codetune.models.families import Family, targets_of
+from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.machine import device, peak_memory_bytes
-from codetune.models.outline import outline_of, sized
+from codetune.models.outline import load_outline, outline_of, settled
+from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
@@ -53,8 +54,8 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         if (folder / RESULT).exists():
             return dict(read_json(folder / RESULT))
         write_json(folder / "config.json", config)
+        recipe = settle_method(recipe)
         loaded = load_base(recipe)
-        recipe = recipe.model_copy(update={"method": sized(recipe.method, outline_of(loaded.model))})
         material = prepare(recipe, loaded)
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
@@ -111,10 +112,19 @@ def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
     return loaded, load_adapter(loaded.model, folder / ADAPTER)
 
 
+def settle_method(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with its method's size as a number. Raises UserError, before weights load, where it cannot be had."""
+    if isinstance(recipe.method, FullConfig):
+        return recipe
+    outline = outline_of(load_outline(recipe).model)
+    return recipe.model_copy(update={"method": settled(recipe.method, outline)})
+
+
 def load_base(recipe: TrainRecipe) -> LoadedModel:
     """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
         return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+    refuse(recipe, read_config(recipe.model)[1])
     return load_model(recipe.model, device=device())
 
 
@@ -149,22 +159,28 @@ def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.T
 def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     """Tokenised and packed material, and the plan of steps: the same for every method of a comparison."""
     config, family = recipe.train, loaded.family
+    refuse(recipe, family)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
-    if config.max_seq_len + virtual > family.max_positions:
-        raise UserError(too_long(recipe, family.max_positions))
+    if config.max_seq_len + virtual + len(family.marks) > family.max_positions:
+        raise UserError(too_long(recipe, family))
     examples, validation = load_corpus(recipe.data) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    if family.encoder_decoder:
+        for held in filter(None, (examples, validation)):
+            require_pairs(held, recipe.data.source)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
-    validation_rows = make_rows(validation, "exact", config.max_seq_len, range(len(validation))) if validation is not None else []
+    held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
+    validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows)
 
 
-def too_long(recipe: TrainRecipe, positions: int) -> str:
+def too_long(recipe: TrainRecipe, family: Family) -> str:
     """What to say of rows that the model has no positions for."""
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
+    what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
     return (
-        f"max_seq_len={recipe.train.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {positions} positions; "
-        f"set train.max_seq_len to {positions - virtual} or less"
+        f"max_seq_len={recipe.train.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
+        f"set train.max_seq_len to {family.max_positions - virtual - len(family.marks)} or less"
     )
 
 
@@ -211,6 +227,8 @@ def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
 
 def halve_frozen_linears(adapted: Adapted) -> None:
     """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit."""
+    if adapted.reads_weights:
+        return
     tied = adapted.model.get_input_embeddings().weight
     for module in adapted.model.modules():
         weight = getattr(module, "weight", None)
@@ -229,6 +247,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "seconds": progress.seconds, "steps": progress.step, "tokens": progress.tokens, "supervised_tokens": progress.supervised_tokens,
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
+        "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,

@@ -29,20 +29,20 @@ from typing import Any
 
 import psutil
 import torch
-import transformers
 
-from codetune.batches import Batch
+from codetune.batches import IGNORED, Batch
 from codetune.config import DecodingConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainConfig
 from codetune.methods import Adapted, attach
 from codetune.models.attention import use_document_attention
+from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
-from codetune.models.forward import summed_loss
-from codetune.models.load import attention_of, no_dropout
+from codetune.models.forward import logits_of, summed_loss
+from codetune.models.load import no_dropout
 from codetune.models.outline import Outline, outline_of, without_data
-from codetune.train.four_bit import in_four_bits
+from codetune.models.seq2seq import Pairs, pairs_of
 from codetune.train.finetune import halve_frozen_linears
-from codetune.train.gradient import precision
+from codetune.train.four_bit import in_four_bits
 from codetune.train.optimizer import _is_matrix
 from codetune.train.trace import Traced, trace
 
@@ -100,7 +100,7 @@ def forecast_memory(
     again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
     outline = outline_of(without_data(config))
     depth = outline.family.num_layers
-    if again and depth > DEPTHS[1]:
+    if again and depth > DEPTHS[1] and not outline.family.encoder_decoder:
         few, more = (_at_depth(config, layers, method, train, batches, gpu, again) for layers in DEPTHS)
         found = few.at(more, DEPTHS, depth)
     else:
@@ -126,8 +126,8 @@ def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:
     """The model on the meta device with the method on it, in the types that the precision policy keeps."""
     config = copy.deepcopy(config)
     no_dropout(config)
+    model = without_data(config)
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention_of(config))
         use_document_attention(model)
         base = sum(parameter.numel() for parameter in model.parameters())
         adapted = attach(model, _started_simply(method), targets_of(model), [0], 0)
@@ -162,12 +162,8 @@ def _at_depth(config: Any, layers: int, method: MethodConfig, train: TrainConfig
         made = shaped(shallow, method, train)
         trained = [(name, tuple(p.shape), p.element_size()) for name, p in made.adapted.trained().items()]
 
-        def loss(there: Batch, made: Shaped = made) -> torch.Tensor:
-            with autocast(train, torch.device("cpu")):
-                return summed_loss(made.adapted, made.family, there)
-
         resident = _bytes_of(made.adapted)
-        found.append(trace(made.adapted, loss, batch, made.family.vocab_size, gpu, again))
+        found.append(_traced(made, train, batch, gpu, again))
     worst = max(found, key=lambda one: one.peak)
     numbers = sum(math.prod(shape) for _, shape, _ in trained)
     return _Sums(
@@ -175,6 +171,27 @@ def _at_depth(config: Any, layers: int, method: MethodConfig, train: TrainConfig
         all_gradients=sum(math.prod(shape) * size for _, shape, size in trained), optimiser=optimiser_bytes(trained, train),
         step_temporary=step_bytes(trained, train), base_parameters=made.base_parameters, trained_parameters=numbers, resident=resident,
     )  # fmt: skip
+
+
+def _traced(made: Shaped, train: TrainConfig, batch: Batch, gpu: bool, again: bool) -> Traced:
+    """One pass of the real loss. Of an encoder-decoder model all places of the answers count for it, padding too: a little more logits."""
+    adapted, family = made.adapted, made.family
+
+    def loss(there: Any) -> torch.Tensor:
+        with autocast(train, torch.device("cpu")):
+            return _loss_of_pairs(adapted.model, there) if family.encoder_decoder else summed_loss(adapted, family, there)
+
+    given = pairs_of(batch, family) if family.encoder_decoder else batch
+    return trace(adapted, loss, given, family.vocab_size, gpu, again)
+
+
+def _loss_of_pairs(model: Any, pairs: Pairs) -> torch.Tensor:
+    encoded = model.get_encoder()(input_ids=pairs.prompt_ids, attention_mask=pairs.prompt_mask).last_hidden_state
+    out = model.get_decoder()(
+        input_ids=pairs.answer_ids, encoder_hidden_states=encoded, encoder_attention_mask=pairs.prompt_mask, use_cache=False
+    )
+    logits = logits_of(model, out.last_hidden_state.flatten(0, 1)).float()
+    return torch.nn.functional.cross_entropy(logits, pairs.labels.flatten(), reduction="sum", ignore_index=IGNORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +281,17 @@ def _disk_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, foun
 def narrow(adapted, p):  # SHIM
     if p == "bf16" and adapted.peft is not None:
         halve_frozen_linears(adapted)
+    elif p == "bf16_weights":
+        for parameter in adapted.root.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def autocast(train, device):  # SHIM
-    return precision(train, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=train.precision.startswith("bf16"))
 
 
 def is_matrix(name, ndim):  # SHIM
     return _is_matrix(name, torch.empty([1] * ndim))
 
 
-def checkpoint_layers(model):  # SHIM
-    raise NotImplementedError

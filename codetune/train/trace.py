@@ -12,7 +12,7 @@ import contextlib
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from codetune.batches import Batch
 from codetune.methods import Adapted
 from codetune.models.attention import fused_kernels
 
@@ -45,15 +44,17 @@ class Traced:
         return self.weights + self.gradients + self.activations + self.logits + self.temporary
 
 
-def trace(adapted: Adapted, loss: Callable[[Batch], torch.Tensor], batch: Batch, vocab_size: int, gpu: bool, accumulates: bool) -> Traced:
+def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, vocab_size: int, gpu: bool, accumulates: bool) -> Traced:
     """Run `loss(batch)` and its backward pass through a model on the meta device, which it turns into a fake one.
+
+    `batch` is a record of tensors: a `Batch`, or the `Pairs` of an encoder-decoder model.
 
     With `accumulates` the gradients of an earlier micro-batch are there already, as they are in all passes of a step but the first.
     """
     mode = FakeTensorMode()
     _made_fake(adapted.root, mode)
     counter = _Counter(adapted, vocab_size, gpu)
-    there = Batch(*(_fake(getattr(batch, name), mode) for name in Batch.__dataclass_fields__))
+    there = type(batch)(*(_fake(getattr(batch, each.name), mode) for each in fields(batch)))
     with mode, _standing_in_for(gpu):
         adapted.root.train()
         for _ in range(2 if accumulates else 1):
