@@ -110,7 +110,8 @@ class Forecaster:
         if self.machine.here:
             seconds = forecast_seconds(outline, method, recipe.train, basis.passes, basis.validation, self._rates[rate_key])
         return {
-            "size": size, "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
+            "size": size,
+            "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
             "steps": basis.steps, "tokens": basis.tokens, "left_out": basis.left_out, "memory": memory, "seconds": seconds,
             "assumed": basis.assumed, "changes": changes, "measured": self._measured(recipe, method, basis),
         }  # fmt: skip
@@ -152,8 +153,13 @@ def _longest(material: Material, recipe: TrainRecipe) -> list[Batch]:
     """The micro-batch with the most tokens, padding included, and the one with the most attention, where it is another."""
     groups = [group for step in material.steps for group in micro_batches(step, material.rows, recipe.train.micro_batch_size)]
     most = max(groups, key=lambda group: len(group) * max(map(row_tokens, group)))
-    widest = max(groups, key=lambda group: sum(len(row) for row in group) * max(stop - start for row in group for _, start, stop in row) ** 2)
+    widest = max(groups, key=_attention)
     return [collate(material.examples, group, recipe.train.packing) for group in ([most] if most is widest else [most, widest])]
+
+
+def _attention(group: Sequence[Row]) -> int:
+    """Scores of one head: every document is as wide as the longest."""
+    return sum(map(len, group)) * max(stop - start for row in group for _, start, stop in row) ** 2
 
 
 def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:

@@ -139,7 +139,9 @@ def _columns(row: Planned) -> list[str]:
     if row.memory is None or row.trainable_parameters is None or row.total_parameters is None:
         return ["", "", "", "", "", "cannot run" if row.problem else row.state]
     share = f"{row.trainable_parameters:,} ({100 * row.trainable_parameters / row.total_parameters:.3g}%)"
-    return [share, f"{row.steps:,}", f"{row.tokens:,}", f"{row.memory.peak / 1e9:.2f} GB", "" if row.seconds is None else _duration(row.seconds), row.state]
+    share = f"{row.size}: {share}" if row.size else share
+    seconds = "" if row.seconds is None else _duration(row.seconds)
+    return [share, f"{row.steps:,}", f"{row.tokens:,}", f"{row.memory.peak / 1e9:.2f} GB", seconds, row.state]
 
 
 def _of_memory(row: Planned) -> str:

@@ -65,8 +65,8 @@ def _t5(layers: int, width: int, heads: int, inner: int, head_dim: int = 64) -> 
 
 
 _FALCON_7B: Shape = {
-    "model_type": "falcon", "num_hidden_layers": 32, "hidden_size": 4544, "num_attention_heads": 71, "vocab_size": 65024, "multi_query": True,
-    "parallel_attn": True, "new_decoder_architecture": False, "alibi": False, "bias": False,
+    "model_type": "falcon", "num_hidden_layers": 32, "hidden_size": 4544, "num_attention_heads": 71, "vocab_size": 65024,
+    "multi_query": True, "parallel_attn": True, "new_decoder_architecture": False, "alibi": False, "bias": False,
 }  # fmt: skip
 _MISTRAL_7B = _llama(32, 4096, 32, 14336, 32000, 32768, 8) | {"model_type": "mistral", "sliding_window": 4096}
 _CODELLAMA = {

@@ -113,7 +113,8 @@ def forecast_memory(
     generating = base if narrow_base else found.resident
     parts = {name: getattr(found, name) for name in ("weights", "gradients", "activations", "logits", "temporary")}
     if in_step > in_pass:
-        parts = {"weights": found.resident, "gradients": found.all_gradients, "activations": 0, "logits": 0, "temporary": found.step_temporary}
+        parts = {"weights": found.resident, "gradients": found.all_gradients, "activations": 0, "logits": 0}
+        parts["temporary"] = found.step_temporary
     return MemoryForecast(
         process=process, **parts, optimiser=found.optimiser, kernels=_kernel_bytes(outline, train, set(passes), gpu),
         loading=process + base, reloading=process + found.resident + base,
@@ -150,7 +151,9 @@ def _four_bit(method: MethodConfig) -> bool:
     return getattr(method, "quantize", "none") == "nf4"
 
 
-def _at_depth(config: Any, layers: int, method: MethodConfig, train: TrainConfig, batches: Sequence[Batch], gpu: bool, again: bool) -> _Sums:
+def _at_depth(
+    config: Any, layers: int, method: MethodConfig, train: TrainConfig, batches: Sequence[Batch], gpu: bool, again: bool
+) -> _Sums:
     """What the model with so many layers takes."""
     shallow = copy.deepcopy(config)
     if layers != family_of(config).num_layers:

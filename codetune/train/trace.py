@@ -62,7 +62,7 @@ def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, voc
             with counter:
                 total = loss(there)
                 kept = counter.forward_ends()
-                total.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(total)  # not total.backward(), which takes function modes off: layers are computed anew in it
                 del total
             counter.gradients_are(adapted)
     at_peak = counter.at_peak

@@ -51,7 +51,9 @@ def test_rounded_counts(name: str) -> None:
 def test_names_and_hub_ids_give_the_same_shape() -> None:
     assert set(SHAPES) <= set(ALIASES)
     by_name, by_id = published_config("gpt2-xl"), published_config("openai-community/gpt2-xl")
-    assert by_name is not None and by_id is not None and by_name.to_dict() == by_id.to_dict()
+    assert by_name is not None
+    assert by_id is not None
+    assert by_name.to_dict() == by_id.to_dict()
     assert published_config("nobody/nothing") is None
 
 
