@@ -18,7 +18,7 @@ from codetune.errors import UserError
 from codetune.models.families import family_of
 from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, measure_rate
 from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
-from codetune.models.published import published_config
+from codetune.models.published import is_here, published_config
 from codetune.train.dry_run import DryRun, documents_of, measured_in_child
 from codetune.train.finetune import prepare, too_long
 from codetune.train.fitting import Change, changes_that_fit
@@ -122,12 +122,9 @@ class Forecaster:
 
 
 def _basis(recipe: TrainRecipe) -> Basis:
-    try:
-        loaded = load_outline(recipe)
-    except UserError:
-        if recipe.architecture is None and (config := published_config(recipe.model)) is not None:
-            return _assumed(recipe, config)
-        raise
+    if recipe.architecture is None and not is_here(recipe.model) and (config := published_config(recipe.model)) is not None:
+        return _assumed(recipe, config)
+    loaded = load_outline(recipe)
     material = prepare(recipe, loaded)
     steps, tokens = len(material.steps), _planned_tokens(material)
     passes, validation = training_passes(material, recipe), validation_passes(material, recipe)
@@ -142,7 +139,7 @@ def _assumed(recipe: TrainRecipe, config: Any) -> Basis:
     if train.max_seq_len + virtual > family.max_positions:
         raise UserError(too_long(recipe, family))
     rows_in_all = -(-train.train_tokens // train.max_seq_len)
-    rows = min(train.micro_batch_size, rows_in_all)
+    rows = min(train.micro_batch_size, rows_in_all, max(1, train.batch_tokens // train.max_seq_len))
     one = Pass(rows, train.max_seq_len, rows * (train.max_seq_len - 1))
     steps = max(1, round(train.train_tokens / max(train.batch_tokens, train.max_seq_len)))
     passes = [one] * -(-rows_in_all // rows)

@@ -6,11 +6,13 @@ tests/models/test_published.py. Only what shapes depend on is here: no weights, 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub import try_to_load_from_cache
 
-from codetune.models.names import ALIASES
+from codetune.models.names import ALIASES, SHIPPED
 
 Shape = dict[str, Any]
 
@@ -136,3 +138,10 @@ def published_config(name: str) -> Any | None:
     if shape is None:
         return None
     return transformers.AutoConfig.for_model(**shape)
+
+
+def is_here(name: str) -> bool:
+    """Whether a model's config is on this machine: shipped, in a folder, or in the hub's cache. Unknown names are for others to refuse."""
+    if name in SHIPPED or Path(name).exists():
+        return True
+    return isinstance(try_to_load_from_cache(ALIASES.get(name, name), "config.json"), str) if published_config(name) is not None else True

@@ -34,7 +34,7 @@ from codetune.models.families import family_of, targets_of
 from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.machine import device
 from codetune.train.gradient import step_gradient
-from codetune.train.memory import narrow  # SHIM
+from codetune.train.memory import narrow
 from codetune.train.optimizer import make_optimizer
 from codetune.train.run import Material, Run
 

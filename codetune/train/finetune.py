@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         loss_before = validation_loss(run) if material.validation is not None else None
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
-        progress = train(replace(run, adapted=adapted))
+        with memory_limits(folder):
+            progress = train(replace(run, adapted=adapted))
         peak_memory = peak_memory_bytes()
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
@@ -82,6 +84,27 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         write_json(folder / RESULT, summary)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return summary
+
+
+@contextlib.contextmanager
+def memory_limits(folder: Path) -> Iterator[None]:
+    """Memory that runs out while training is a UserError that says what to do; a checkpoint that was saved stays."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        kept = "; the checkpoint is kept, and what changes memory alone goes on from it" if (folder / CHECKPOINT).exists() else ""
+        raise UserError(
+            f"out of memory in training{kept}: halve train.micro_batch_size, or set train.activation_checkpointing=true, or "
+            "train.precision=bf16 (`codetune plan` with this recipe forecasts what fits, with --gpu 24GB for another machine)"
+        ) from None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Of the GPU's allocator, the CPU's (which has no class of its own), or Python's."""
+    told = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
 
 
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:

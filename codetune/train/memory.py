@@ -100,7 +100,7 @@ def forecast_memory(
     again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
     outline = outline_of(without_data(config))
     depth = outline.family.num_layers
-    if again and depth > DEPTHS[1] and not outline.family.encoder_decoder:
+    if again and depth > DEPTHS[1] and not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig):
         few, more = (_at_depth(config, layers, method, train, batches, gpu, again) for layers in DEPTHS)
         found = few.at(more, DEPTHS, depth)
     else:
@@ -281,20 +281,19 @@ def _disk_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, foun
     return (train.checkpoints_kept + 1) * (weights + found.optimiser) + 2 * best + weights
 
 
-def narrow(adapted, p):  # SHIM
-    if p == "bf16" and adapted.peft is not None:
+def narrow(adapted: Adapted, precision: str) -> None:
+    """Weights as the precision policy keeps them, once the method is in place."""
+    if precision == "bf16" and adapted.peft is not None:
         halve_frozen_linears(adapted)
-    elif p == "bf16_weights":
+    elif precision == "bf16_weights":
         for parameter in adapted.root.parameters():
             if parameter.is_floating_point():
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def autocast(train, device):  # SHIM
+def autocast(train: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=train.precision.startswith("bf16"))
 
 
-def is_matrix(name, ndim):  # SHIM
-    return _is_matrix(name, torch.empty([1] * ndim))
-
-
+def is_matrix(name: str, dimensions: int) -> bool:
+    return _is_matrix(name, torch.nn.Parameter(torch.empty([1] * dimensions)))

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd.graph import _engine_run_backward
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -62,11 +63,17 @@ def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, voc
             with counter:
                 total = loss(there)
                 kept = counter.forward_ends()
-                torch.autograd.backward(total)  # not total.backward(), which takes function modes off: layers are computed anew in it
+                _backward(total)
                 del total
             counter.gradients_are(adapted)
     at_peak = counter.at_peak
     return Traced(*(at_peak[name] for name in (WEIGHTS, GRADIENTS, ACTIVATIONS, LOGITS, TEMPORARY)), kept=kept)
+
+
+def _backward(total: torch.Tensor) -> None:
+    """As `total.backward()`, which takes function modes off; layers that are computed anew in it must be so as they were at first."""
+    start = (torch.ones_like(total),)
+    _engine_run_backward((total,), start, False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 class _Counter(TorchDispatchMode):
