@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from codetune.data.training import Maker, names_of, tokenise_documents, training
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.checkpointing import checkpoint_layers
-from codetune.models.families import targets_of
+from codetune.models.families import Family, targets_of
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.machine import peak_memory_bytes
 from codetune.models.outline import load_outline, outline_of, settled
@@ -40,7 +41,7 @@ from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.precision import autocast, loading, narrow, on_this_machine
-from codetune.train.resume import CHECKPOINT, Progress
+from codetune.train.resume import CHECKPOINT, Progress, has_checkpoint
 from codetune.train.run import METRICS, Material, Run, Sampler
 from codetune.train.trackers import open_trackers, require_trackers
 
@@ -86,7 +87,8 @@ def finetune(
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
         run = replace(run, adapted=adapted, sampler=sampler_of(loaded) if sampler_of else None)
-        with open_trackers(recipe, folder, max((row["step"] for row in read_rows(folder / METRICS)), default=0), warn) as trackers:
+        begun = max((row["step"] for row in read_rows(folder / METRICS)), default=0)
+        with open_trackers(recipe, folder, begun, warn) as trackers, memory_limits(folder):
             progress = train(replace(run, trackers=trackers))
         peak_memory = peak_memory_bytes(recipe.device)
         save(adapted, loaded, folder / ADAPTER)
@@ -114,6 +116,27 @@ def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
     """Raises UserError where the run is to go by a pass rate that nothing measures."""
     if recipe.train.monitor == "pass_rate" and not samples:
         raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
+
+
+@contextlib.contextmanager
+def memory_limits(folder: Path) -> Iterator[None]:
+    """Memory that runs out while training is a UserError that says what to do; a checkpoint that was saved stays."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        kept = "; the checkpoint is kept, and what changes memory alone goes on from it" if has_checkpoint(folder) else ""
+        raise UserError(
+            f"out of memory in training{kept}: halve train.micro_batch_size, or set train.activation_checkpointing=true, or "
+            "train.precision=bf16 (`codetune plan` with this recipe forecasts what fits, with --gpu 24GB for another machine)"
+        ) from None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Of the GPU's allocator, the CPU's (which has no class of its own), or Python's."""
+    told = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
 
 
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
@@ -182,13 +205,8 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     config, family = recipe.train, loaded.family
     refuse(recipe, family)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
-    taken = virtual + len(family.marks)
-    if config.max_seq_len + taken > family.max_positions:
-        what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
-        raise UserError(
-            f"max_seq_len={config.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
-            f"set train.max_seq_len to {family.max_positions - taken} or less"
-        )
+    if config.max_seq_len + virtual + len(family.marks) > family.max_positions:
+        raise UserError(too_long(recipe, family))
     examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
     if family.encoder_decoder:
         for held in filter(None, (examples, validation)):
@@ -198,6 +216,16 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
     validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
+
+
+def too_long(recipe: TrainRecipe, family: Family) -> str:
+    """What to say of rows that the model has no positions for."""
+    virtual = getattr(recipe.method, "num_virtual_tokens", 0)
+    what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
+    return (
+        f"max_seq_len={recipe.train.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
+        f"set train.max_seq_len to {family.max_positions - virtual - len(family.marks)} or less"
+    )
 
 
 Tokenised = tuple[TokenisedExamples, TokenisedExamples | None, Callable[[Sequence[int]], list[str]]]
