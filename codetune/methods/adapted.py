@@ -60,7 +60,7 @@ class Adapted:
         if self.peft is None:
             self.model.save_pretrained(folder)
         else:
-            self.peft.save_pretrained(folder)
+            self.peft.save_pretrained(folder, save_embedding_layers=False)  # else PEFT looks the base up to see whether they changed
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
     def _encoder_weight(self) -> torch.Tensor:

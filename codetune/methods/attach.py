@@ -48,13 +48,18 @@ def attach(
     return _prefix_tuning(model, method, kv_shape, ids)
 
 
-def load_adapter(model: Any, folder: Path) -> Adapted:
-    """A saved PEFT adapter on its base model, to be used and not trained. Raises UserError if the folder holds none or it does not fit."""
+def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Adapted:
+    """A saved PEFT adapter on its base model, to be used or `trainable`. Raises UserError if the folder holds none or it does not fit."""
     if not (folder / "adapter_config.json").exists():
         raise UserError(f"no adapter in {folder}: it has no adapter_config.json; give the folder that `codetune train` wrote")
     try:
         with _quiet():
-            wrapped = peft.PeftModel.from_pretrained(model, str(folder)).requires_grad_(False)
+            soft = peft.PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable and not soft)
+            wrapped = wrapped if trainable and not soft else wrapped.requires_grad_(False)
+            if trainable and soft:  # PEFT refuses to load these for training
+                wrapped.prompt_encoder.requires_grad_(True)
+                wrapped.active_peft_config.inference_mode = False
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"the adapter in {folder} does not fit this model: {str(error).splitlines()[0]}") from None
     kind = wrapped.active_peft_config.peft_type.value

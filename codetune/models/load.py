@@ -16,6 +16,8 @@ from codetune.config import Architecture
 from codetune.errors import UserError, nearest
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.models.merge import merge_adapters
+from codetune.models.stages import staged_hash, stages_of
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -131,7 +133,7 @@ def resolve(name: str) -> str:
 
 def load_tokenizer(name: str) -> TextTokenizer:
     """A model's tokenizer alone. Raises UserError in one line where it cannot be had."""
-    where = resolve(name)
+    where = resolve(stages_of(name).base)
     quiet()
     try:
         return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
@@ -140,8 +142,12 @@ def load_tokenizer(name: str) -> TextTokenizer:
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
-    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
-    where = resolve(name)
+    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had.
+
+    An earlier run's folder, or an adapter, is its base with the adapter merged in; see `codetune.models.stages`.
+    """
+    stages = stages_of(name)
+    where = resolve(stages.base)
     quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(where)
@@ -151,8 +157,12 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
         model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    found = staged_hash(model_hash(model), stages.adapters)
+    if stages.adapters:
+        model = merge_adapters(model, stages.adapters)
+        model.name_or_path = name  # an adapter tuned on it will say so: it fits nothing less
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
+    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, found)
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:

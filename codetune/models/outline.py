@@ -14,6 +14,7 @@ from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, Prompt
 from codetune.errors import UserError
 from codetune.models.families import Family, family_of, linear_layers
 from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of, resolve
+from codetune.models.stages import stages_of
 
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 
@@ -50,7 +51,7 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
     try:
         if recipe.architecture is not None:
             return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-        where = resolve(recipe.model)
+        where = resolve(stages_of(recipe.model).base)  # merging changes no shape
         quiet()
         config = transformers.AutoConfig.from_pretrained(where)
         family = family_of(config)

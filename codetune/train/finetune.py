@@ -35,6 +35,7 @@ from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import Material, Run
+from codetune.train.start import stands_on, started, whole_start
 
 ADAPTER = "adapter"
 RESULT = "train.json"
@@ -47,7 +48,7 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
     trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
     """
     with locked(folder):
-        config = recipe.model_dump(mode="json")
+        config = recipe.model_dump(mode="json") | stands_on(recipe, folder)
         _refuse_another_recipe(config, folder)
         if (folder / RESULT).exists():
             return dict(read_json(folder / RESULT))
@@ -113,6 +114,8 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
         return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+    if recipe.start is not None and isinstance(recipe.method, FullConfig):
+        return whole_start(recipe)
     return load_model(recipe.model, device=device())
 
 
@@ -183,6 +186,8 @@ def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
     family = loaded.family
+    if recipe.start is not None:
+        return started(recipe, loaded)
     start_ids = [] if recipe.data.source == "corpus" else soft_prompt_start(recipe, loaded)
     adapted = attach(loaded.model, recipe.method, linear_layers(loaded.model), (family.kv_heads, family.head_dim), start_ids, recipe.seed)
     if recipe.train.precision == "bf16" and not isinstance(recipe.method, FullConfig):

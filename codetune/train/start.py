@@ -1,0 +1,102 @@
+"""Tuning in stages: a run that goes on from an earlier run's weights, or from an adapter made by plain PEFT, of the same method and shape.
+
+Only the weights are taken over: the optimiser starts anew, rate and schedule are the new recipe's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codetune.config import FullConfig, MethodConfig, TrainRecipe
+from codetune.errors import UserError
+from codetune.methods import Adapted, load_adapter
+from codetune.models.families import linear_layers
+from codetune.models.load import LoadedModel, load_model
+from codetune.models.machine import device
+from codetune.models.outline import load_outline
+from codetune.models.stages import ADAPTER_CONFIG, determined_by, read, run_of, stages_of, tuned_folder
+
+_KINDS = {
+    "vera": "VERA", "ia3": "IA3", "ln_tuning": "LN_TUNING", "prefix_tuning": "PREFIX_TUNING", "prompt_tuning": "PROMPT_TUNING",
+    "p_tuning": "P_TUNING",
+}  # fmt: skip
+_SHAPE = {  # keys of recipes and of PEFT's adapter_config.json; only those that both sides have are compared
+    "lora_rank": "r", "vera_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "rslora": "use_rslora",
+    "dora": "use_dora", "num_virtual_tokens": "num_virtual_tokens", "encoder_hidden_size": "encoder_hidden_size",
+}  # fmt: skip
+_SIZES = {"lora_rank", "num_virtual_tokens"}  # not in the recipe where it gives a share of parameters instead
+
+
+def stands_on(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
+    """What a run's config.json keeps of the earlier runs below it: `stages`, hashes by key of the recipe. Empty where there are none.
+
+    Raises UserError where one of them cannot be used, or is the run itself.
+    """
+    if recipe.architecture is not None:
+        return {}
+    tuned = [*stages_of(recipe.model).adapters, Path(stages_of(recipe.model).base)]
+    tuned += [tuned_folder(recipe.start)] if recipe.start is not None else []
+    if any(folder.resolve() in (path.resolve(), path.resolve().parent) for path in tuned if path.is_dir()):
+        raise UserError(f"{folder} is the run's own folder and a stage below it: choose another --out")
+    found = determined_by(recipe.model, recipe.start)
+    return {"stages": found} if found else {}
+
+
+def whole_start(recipe: TrainRecipe) -> LoadedModel:
+    """For full fine-tuning: the whole model that `start` has, which must have the shape of `model`."""
+    assert recipe.start is not None
+    folder = tuned_folder(recipe.start)
+    if (folder / ADAPTER_CONFIG).exists():
+        raise UserError(f"start: {recipe.start} has an adapter, and method is full: give `model: {recipe.start}` to merge it first")
+    loaded, wanted = load_model(str(folder), device=device()), load_outline(recipe).family
+    for name in ("model_type", "num_layers", "hidden_size", "vocab_size", "kv_heads", "head_dim"):
+        mine, its = getattr(wanted, name), getattr(loaded.family, name)
+        if mine != its:
+            raise UserError(f"start: {recipe.start} has {name} {its}, {recipe.model} has {mine}: give the model that it was tuned on")
+    return loaded
+
+
+def started(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
+    """The start's adapter on the model, to be trained further. Raises UserError that names the difference where it does not fit."""
+    assert recipe.start is not None
+    if isinstance(recipe.method, FullConfig):
+        for parameter in loaded.model.parameters():
+            parameter.requires_grad_(True)
+        return Adapted(loaded.model, "full")
+    folder = tuned_folder(recipe.start)
+    if not (folder / ADAPTER_CONFIG).exists():
+        raise UserError(f"start: {recipe.start} has a whole model, and method is {recipe.method.name}: give it as `model`")
+    if differs := difference(recipe.method, read(folder / ADAPTER_CONFIG), linear_layers(loaded.model)):
+        raise UserError(f"start: {recipe.start} {differs}")
+    _require_its_base(recipe, loaded, folder)
+    return load_adapter(loaded.model, folder, trainable=True)
+
+
+def difference(method: MethodConfig, adapter: dict[str, Any], linear_layers: Sequence[str]) -> str:
+    """How an adapter is not what the method would train, in words; empty where it is."""
+    kind, given = _KINDS.get(method.name, "LORA"), adapter.get("peft_type")
+    if given != kind:
+        return f"was tuned by {str(given).lower()}, the recipe's method is {method.name}: give the same method, or it as `model`"
+    settings = method.model_dump()
+    for key, its in _SHAPE.items():
+        if key in settings and its in adapter and not (key in _SIZES and settings.get("trainable_share")) and settings[key] != adapter[its]:
+            return f"has {key} {adapter[its]}, the recipe {settings[key]}: set method.{key}={adapter[its]}"
+    targets, wanted = adapter.get("target_modules"), settings.get("target_modules")
+    if wanted is None or not isinstance(targets, list):
+        return ""
+    if {name.rpartition(".")[2] for name in targets} != set(linear_layers if wanted == "all-linear" else wanted):
+        return f"has target_modules {', '.join(sorted(targets))}, the recipe others: set method.target_modules to these"
+    return ""
+
+
+def _require_its_base(recipe: TrainRecipe, loaded: LoadedModel, folder: Path) -> None:
+    """As for opening: an adapter on another model of the same shape would fit, and start from nonsense. Plain PEFT's say no hash."""
+    run = run_of(folder)
+    if run is None or "nf4" in (getattr(recipe.method, "quantize", ""), read(run / "config.json")["method"].get("quantize")):
+        return
+    wanted = read(run / "train.json").get("model_hash")
+    if wanted not in (None, loaded.model_hash):
+        base = read(run / "config.json").get("model")
+        raise UserError(f"start: {recipe.start} was tuned on {base!r} as it was then, not on {recipe.model!r}: give that as `model`")
