@@ -26,11 +26,11 @@ from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.training import data_hash
 from codetune.errors import UserError
+from codetune.models.names import SHIPPED
 from codetune.models.stages import model_files_hash, staged_hash, stages_of
 from codetune.study.cells import BASE, FEW_SHOT
 
 RESULT = "result.json"
-SHIPPED_MODELS = Path(__file__).parent.parent / "assets"
 
 
 class CellConfig(Config):
@@ -120,7 +120,7 @@ def limited(benchmark: Benchmark, max_problems: int | None) -> tuple[Any, ...]:
 def model_hash(model: str) -> str:
     """A hash of a local model's files; a hub id stands for itself. Of an earlier run, of its base and all adapters merged into that."""
     stages = stages_of(model)
-    folder = SHIPPED_MODELS / stages.base if (SHIPPED_MODELS / stages.base).is_dir() else Path(stages.base)
+    folder = SHIPPED.get(stages.base, Path(stages.base))
     base = model_files_hash(folder) if folder.is_dir() else f"hub:{stages.base}"
     return staged_hash(base, stages.adapters)
 

@@ -14,7 +14,8 @@ from tokenizers import models, pre_tokenizers
 from codetune.config import InfillingConfig
 from codetune.data import conala, humaneval
 from codetune.data.encode import Encoded, encode, encode_all, encode_documents, encode_prompt, endings, endings_of
-from codetune.models.load import SHIPPED, TextTokenizer, load_tokenizer
+from codetune.models.load import TextTokenizer, load_tokenizer
+from codetune.models.names import SHIPPED
 from codetune.prompts.infill import Infilling, marks_from, marks_of
 from codetune.prompts.rendered import Rendered
 from codetune.prompts.template import Template, make_template
