@@ -19,6 +19,8 @@ from rich.table import Table
 
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
+from codetune.export.card import write_card
+from codetune.export.tuned import find
 from codetune.records import Json
 from codetune.train.finetune import ADAPTER, RESULT, finetune
 from codetune.train.resume import Progress as TrainProgress
@@ -43,6 +45,8 @@ def train(
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
+    if not before and loaded.architecture is None:
+        write_card(find(str(folder)), folder / ADAPTER, loaded.model, "fp32" if loaded.method.name == "full" else "")
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
     if not summary["losses_finite"]:

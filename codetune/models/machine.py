@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import resource
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -31,6 +32,11 @@ def hardware() -> Json:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     memory = f"{psutil.virtual_memory().total / 1e9:.0f} GB"
     return {"cpu": _cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "memory": memory, "gpu": gpu}
+
+
+def versions() -> Json:
+    """Of what decides how a model is trained."""
+    return {name: version(name) for name in ("codetune", "torch", "transformers", "peft", "tokenizers")}
 
 
 def _cpu_name() -> str:

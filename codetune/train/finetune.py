@@ -24,7 +24,7 @@ from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
-from codetune.models.machine import device, peak_memory_bytes
+from codetune.models.machine import device, hardware, peak_memory_bytes, versions
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
@@ -67,6 +67,7 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
+        summary |= {"hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
