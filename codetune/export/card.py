@@ -101,7 +101,7 @@ def _overlap(tuned: Tuned) -> Iterator[tuple[str, str]]:
 
 def _training(tuned: Tuned) -> Iterator[str]:
     train = tuned.train
-    if not train:
+    if "steps" not in train:
         return
     held = train.get("held_out") or {}
     share = f"{format_small_percent(train['trainable_share'])} ({train['trainable_parameters']:,} of {train['total_parameters']:,})"
