@@ -24,7 +24,8 @@ from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
 from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate, memory_there_is
 from codetune.models.load import LoadedModel
-from codetune.models.outline import load_outline, outline_of, trained_parameters
+from codetune.methods.refusals import refusal
+from codetune.models.outline import load_outline, outline_of, sized, trained_parameters
 from codetune.records import to_json
 from codetune.runs import read_rows
 from codetune.study.drive import read_result
@@ -107,7 +108,11 @@ class Forecaster:
     def _forecast(self, recipe: TrainRecipe) -> dict[str, Any]:
         key = f"{recipe.model} {recipe.architecture}"
         loaded = self._loaded.setdefault(key, load_outline(recipe)) if key not in self._loaded else self._loaded[key]
-        outline, method = outline_of(loaded.model), recipe.method
+        outline = outline_of(loaded.model)
+        if reason := refusal(recipe.method, outline.targets):
+            raise UserError(reason)
+        method = sized(recipe.method, outline)
+        recipe = recipe.model_copy(update={"method": method})
         trainable = trained_parameters(outline, method)
         material = self._material(recipe, loaded)
         passes, validation = training_passes(material, recipe), validation_passes(material, recipe)

@@ -23,6 +23,7 @@ from codetune.config.methods import (
     PTuningConfig,
     QloraConfig,
     RsLoraConfig,
+    Sized,
     VeraConfig,
 )
 from codetune.config.recipes import StudyRecipe, TrainRecipe, listed
@@ -43,6 +44,6 @@ __all__ = [
     "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig",
     "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig", "LoraSettings", "LossOn",
     "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig", "PromptTuningConfig", "QloraConfig",
-    "RsLoraConfig", "SamplesConfig", "SearchConfig", "StudyRecipe", "Style", "Tracker", "TrainConfig", "TrainPrecision", "TrainRecipe",
+    "RsLoraConfig", "SamplesConfig", "SearchConfig", "Sized", "StudyRecipe", "Style", "Tracker", "TrainConfig", "TrainPrecision", "TrainRecipe",
     "VeraConfig", "content_hash", "is_recipe", "listed", "load_recipe", "load_tree", "recipe_path", "shipped_recipes", "validate",
 ]  # fmt: skip

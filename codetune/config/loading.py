@@ -112,6 +112,8 @@ def _fault(item: Any, kind: type[BaseModel]) -> str:
             return f"{where}: no {given!r} ({nearest(str(given), valid)})"
         case "model_type" | "model_attributes_type":
             return f"{where}: must be a section of keys, given {given!r}"
+        case "value_error":  # of our own: it says what is wrong with the section as a whole
+            return f"{where}: {item['ctx']['error']}"
     return f"{where}: {str(item['msg']).replace('Input should be', 'must be')}, given {given!r}"
 
 

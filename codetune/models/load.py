@@ -62,24 +62,24 @@ class TextTokenizer:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
         return make_template(style, self.chat_template, examples, self.bos_token, self.eos_token)
 
-    def encode(self, text: str, with_bos: bool) -> list[int]:
-        ids: list[int] = self.inner.encode(text, add_special_tokens=False)
+    def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False, split_special_tokens=not marks)
         return [self.bos_id, *ids] if with_bos and self.bos_id is not None else ids
 
-    def encode_continuation(self, text: str) -> list[int]:
-        ids: list[int] = self.inner.encode(self._anchor + text, add_special_tokens=False)
-        return ids[self._anchor_ids :]
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
+        return self.encode(self._anchor + text, with_bos=False, marks=marks)[self._anchor_ids :]
 
-    def encode_starts(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_starts(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
         """`encode` of each, without BOS."""
         backend = getattr(self.inner, "backend_tokenizer", None)
         if backend is None:  # a tokenizer written in Python
-            return [self.encode(text, with_bos=False) for text in texts]
+            return [self.encode(text, with_bos=False, marks=marks) for text in texts]
+        backend.encode_special_tokens = not marks
         return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_continuations(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
         """`encode_continuation` of each."""
-        return [ids[self._anchor_ids :] for ids in self.encode_starts([self._anchor + text for text in texts])]
+        return [ids[self._anchor_ids :] for ids in self.encode_starts([self._anchor + text for text in texts], marks)]
 
     def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
         """The text that `ids` add to the prompt's, exact also where a token alone would lose its leading space."""

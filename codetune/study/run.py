@@ -115,7 +115,7 @@ def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel,
     if summary is None or cell.train is None:
         return []
     checks = dict(summary["checks"])
-    if adapted.method == "lora":
+    if adapted.merges:
         checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
     return training_gates(TrainingMeasurements(**checks))
 

@@ -22,9 +22,10 @@ from codetune.data.tokenise import TokenisedExamples, load_examples
 from codetune.data.training import Maker, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
-from codetune.models.families import linear_layers
+from codetune.models.families import targets_of
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, hardware, peak_memory_bytes, versions
+from codetune.models.outline import outline_of, sized
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
@@ -54,6 +55,7 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
             return dict(read_json(folder / RESULT))
         write_json(folder / "config.json", config)
         loaded = load_base(recipe)
+        recipe = recipe.model_copy(update={"method": sized(recipe.method, outline_of(loaded.model))})
         material = prepare(recipe, loaded)
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
@@ -186,18 +188,22 @@ def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
-    family = loaded.family
     if recipe.start is not None:
-        return started(recipe, loaded)
-    start_ids = [] if recipe.data.source == "corpus" else soft_prompt_start(recipe, loaded)
-    adapted = attach(loaded.model, recipe.method, linear_layers(loaded.model), (family.kv_heads, family.head_dim), start_ids, recipe.seed)
+        adapted = started(recipe, loaded)
+    else:
+        adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), soft_prompt_start(recipe, loaded), recipe.seed)
     if recipe.train.precision == "bf16" and not isinstance(recipe.method, FullConfig):
         halve_frozen_linears(adapted)
     return adapted
 
 
 def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
-    """Token ids of the first training document's prompt: what a prompt in words would say. Of plain code, its beginning."""
+    """Token ids of the recipe's `init_text`, or the first training document's prompt: what a prompt in words would say. Of plain code, its
+    beginning; of a corpus that is kept as tokens, none."""
+    if text := getattr(recipe.method, "init_text", ""):
+        return encode_prompt(text, loaded.tokenizer)
+    if recipe.data.source == "corpus":
+        return []
     first = next(training_data(recipe.data, recipe.decontaminate).documents())
     rendered = loaded.template(recipe.data.prompt_style).render_document(first)
     return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
@@ -209,7 +215,9 @@ def halve_frozen_linears(adapted: Adapted) -> None:
     for module in adapted.model.modules():
         weight = getattr(module, "weight", None)
         if isinstance(module, torch.nn.Linear) and weight is not None and not weight.requires_grad and weight is not tied:
-            module.to(torch.bfloat16)
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:  # BitFit trains the bias of a frozen matrix
+                    parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progress: Progress) -> dict[str, Any]:

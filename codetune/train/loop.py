@@ -29,7 +29,7 @@ def train(run: Run) -> Progress:
     micro-batches. Ctrl-C saves a checkpoint first; on CPU a resumed run ends with the same weights, bit for bit.
     """
     trained = run.adapted.trained()
-    optimizer = make_optimizer(trained, run.config, run.learning_rate)
+    optimizer = make_optimizer(trained, run.config, run.learning_rate, run.adapted.learning_rate_factors())
     progress = load_checkpoint(run.folder, trained, optimizer) or Progress()
     write_rows(run.folder / METRICS, [row for row in read_rows(run.folder / METRICS) if row["step"] <= progress.step])
     run.adapted.root.train()
@@ -72,7 +72,7 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optim
     started, steps = time.perf_counter(), len(run.material.steps)
     rate = run.learning_rate * learning_rate_share(run.config, progress.step, steps)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
     loss_sum, supervised, tokens = step_gradient(run, run.material.steps[progress.step])
     norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), run.config.max_grad_norm))
     loss = loss_sum / supervised

@@ -6,27 +6,30 @@ Only the weights are taken over: the optimiser starts anew, rate and schedule ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from codetune.config import FullConfig, MethodConfig, TrainRecipe
+from codetune.config import BitFitConfig, BottleneckConfig, FullConfig, LoraSettings, MethodConfig, TrainRecipe, VeraConfig
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
-from codetune.models.families import linear_layers
+from codetune.methods.bottleneck import bottleneck_places
+from codetune.methods.low_rank import chosen_layers
+from codetune.methods.targets import Targets
+from codetune.models.families import targets_of
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device
 from codetune.models.outline import load_outline
 from codetune.models.stages import ADAPTER_CONFIG, determined_by, read, run_of, stages_of, tuned_folder
 
 _KINDS = {
-    "vera": "VERA", "ia3": "IA3", "ln_tuning": "LN_TUNING", "prefix_tuning": "PREFIX_TUNING", "prompt_tuning": "PROMPT_TUNING",
-    "p_tuning": "P_TUNING",
+    "vera": "VERA", "ia3": "IA3", "ln_tuning": "LN_TUNING", "bottleneck": "BOTTLENECK", "prefix_tuning": "PREFIX_TUNING",
+    "prompt_tuning": "PROMPT_TUNING", "p_tuning": "P_TUNING",
 }  # fmt: skip
 _SHAPE = {  # keys of recipes and of PEFT's adapter_config.json; only those that both sides have are compared
     "lora_rank": "r", "vera_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout", "rslora": "use_rslora",
-    "dora": "use_dora", "num_virtual_tokens": "num_virtual_tokens", "encoder_hidden_size": "encoder_hidden_size",
+    "dora": "use_dora", "bottleneck_size": "bottleneck_size", "num_virtual_tokens": "num_virtual_tokens",
 }  # fmt: skip
-_SIZES = {"lora_rank", "num_virtual_tokens"}  # not in the recipe where it gives a share of parameters instead
 
 
 def stands_on(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
@@ -68,27 +71,42 @@ def started(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     folder = tuned_folder(recipe.start)
     if not (folder / ADAPTER_CONFIG).exists():
         raise UserError(f"start: {recipe.start} has a whole model, and method is {recipe.method.name}: give it as `model`")
-    if differs := difference(recipe.method, read(folder / ADAPTER_CONFIG), linear_layers(loaded.model)):
+    if differs := difference(recipe.method, read(folder / ADAPTER_CONFIG), targets_of(loaded.model)):
         raise UserError(f"start: {recipe.start} {differs}")
     _require_its_base(recipe, loaded, folder)
-    return load_adapter(loaded.model, folder, trainable=True)
+    adapted = load_adapter(loaded.model, folder, trainable=True)
+    return replace(adapted, method=recipe.method.name, learning_rate_ratio=getattr(recipe.method, "learning_rate_ratio", 1.0))
 
 
-def difference(method: MethodConfig, adapter: dict[str, Any], linear_layers: Sequence[str]) -> str:
+def difference(method: MethodConfig, adapter: dict[str, Any], targets: Targets) -> str:
     """How an adapter is not what the method would train, in words; empty where it is."""
-    kind, given = _KINDS.get(method.name, "LORA"), adapter.get("peft_type")
-    if given != kind:
-        return f"was tuned by {str(given).lower()}, the recipe's method is {method.name}: give the same method, or it as `model`"
+    kind, given = _KINDS.get(method.name, "LORA"), str(adapter.get("peft_type"))
+    biases = adapter.get("bias") == "all" and adapter.get("lora_alpha") == 0  # how BitFit is saved
+    if given != kind or biases != isinstance(method, BitFitConfig):
+        its = "bitfit" if biases else given.lower()
+        return f"was tuned by {its}, the recipe's method is {method.name}: give the same method, or it as `model`"
     settings = method.model_dump()
+    if settings.get("init") == "pissa":
+        rank, alpha = adapter["r"], adapter["lora_alpha"]
+        return f"was saved as a LoRA, as a PiSSA is: go on with method: {{name: lora, lora_rank: {rank}, lora_alpha: {alpha:g}}}"
     for key, its in _SHAPE.items():
-        if key in settings and its in adapter and not (key in _SIZES and settings.get("trainable_share")) and settings[key] != adapter[its]:
+        if key in settings and its in adapter and settings[key] != adapter[its]:
             return f"has {key} {adapter[its]}, the recipe {settings[key]}: set method.{key}={adapter[its]}"
-    targets, wanted = adapter.get("target_modules"), settings.get("target_modules")
-    if wanted is None or not isinstance(targets, list):
-        return ""
-    if {name.rpartition(".")[2] for name in targets} != set(linear_layers if wanted == "all-linear" else wanted):
-        return f"has target_modules {', '.join(sorted(targets))}, the recipe others: set method.target_modules to these"
+    wanted, found = _places(method, targets), adapter.get("target_modules")
+    if wanted and isinstance(found, list) and {_leaf(name) for name in found} != {_leaf(name) for name in wanted}:
+        return f"has target_modules {', '.join(sorted(found))}, the recipe {', '.join(sorted(wanted))}: set the recipe to the first"
     return ""
+
+
+def _places(method: MethodConfig, targets: Targets) -> Sequence[str]:
+    """Names of the layers that the method changes, where the recipe says which."""
+    if isinstance(method, LoraSettings | VeraConfig):
+        return chosen_layers(method.target_modules, targets)
+    return bottleneck_places(method, targets) if isinstance(method, BottleneckConfig) else ()
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _require_its_base(recipe: TrainRecipe, loaded: LoadedModel, folder: Path) -> None:

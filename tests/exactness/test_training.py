@@ -21,7 +21,7 @@ from codetune.batches import make_rows
 from codetune.config import LoraConfig, MethodConfig, TrainConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import attach
-from codetune.models.families import linear_layers
+from codetune.models.families import targets_of
 from codetune.runs import read_rows
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
@@ -54,7 +54,7 @@ def make_run(
     settings = {"validations": 0, "checkpoint_every_s": 1e9, "micro_batch_size": 2} | config
     model, facts = tiny(family, dtype)
     chosen = METHODS[method] if isinstance(method, str) else method
-    adapted = attach(model, chosen, linear_layers(model), (facts.kv_heads, facts.head_dim), [7, 8, 9], 0)
+    adapted = attach(model, chosen, targets_of(model), [7, 8, 9], 0)
     adapted.root.to(dtype)
     data, held = examples(1), examples(2, 9)
     rows, held_rows = (make_rows(one, "exact", 40, range(len(one))) for one in (data, held))

@@ -116,7 +116,7 @@ def test_an_adapter_loads_in_plain_peft_and_by_vllms_rules(
         ({"modules_to_save": ["norm"]}, "it takes no modules_to_save", "modules_to_save"),
         ({"bias": "lora_only"}, "it takes no biases", "bias"),
         ({"rank_pattern": {"q_proj": 2}}, "it scales every layer by one rank", "another rank"),
-        ({"config": peft.IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False)}, "LoRA adapters only, not ia3", "Missing required"),
+        ({"config": peft.IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False)}, "it serves LoRA adapters only, not ia3", "Missing required"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -34,7 +34,7 @@ def load_as_vllm(folder: Path, linear_layers: list[str], max_lora_rank: int) -> 
                 raise ValueError(f"expected target modules in {linear_layers} but received {module}")
             shape = file.get_slice(name).get_shape()
             if shape[0 if matrix == "lora_A" else 1] != config["r"]:
-                raise ValueError(f"{name} has another rank than {config['r']}")
+                raise ValueError(f"{name} has another rank than {config['r']}")  # vLLM would load it, at a wrong scale
             modules.setdefault(module, set()).add(matrix)
     root = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
     return modules, config["lora_alpha"] / root
