@@ -26,6 +26,7 @@ from tests.exactness.tiny import FAMILIES
 from tests.export.conftest import adapter_on
 from tests.export.vllm_rules import load_as_vllm
 
+IA3 = peft.IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False)
 IDS = [7, 300, 50, 11, 29, 4, 411, 60, 18, 33, 5, 21]
 
 
@@ -116,7 +117,7 @@ def test_an_adapter_loads_in_plain_peft_and_by_vllms_rules(
         ({"modules_to_save": ["norm"]}, "it takes no modules_to_save", "modules_to_save"),
         ({"bias": "lora_only"}, "it takes no biases", "bias"),
         ({"rank_pattern": {"q_proj": 2}}, "it scales every layer by one rank", "another rank"),
-        ({"config": peft.IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False)}, "it serves LoRA adapters only, not ia3", "Missing required"),
+        ({"config": IA3}, "it serves LoRA adapters only, not ia3", "Missing required"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -135,8 +136,8 @@ def test_what_vllm_would_not_load_is_said(
         load_as_vllm(tmp_path / "out", layers, 512)
 
 
-def test_ia3_and_ln_tuning_merge_too(model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    adapter = adapter_on(model_of("llama"), tmp_path / "a", config=peft.IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False))
+def test_ia3_merges_too(model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = adapter_on(model_of("llama"), tmp_path / "a", config=IA3)
     assert run(["export", str(adapter), "--to", "merged", "--out", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["merge_difference"] < 1e-5
 
