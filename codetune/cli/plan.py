@@ -22,9 +22,9 @@ from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_tree, r
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
+from codetune.methods.refusals import refusal
 from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate, memory_there_is
 from codetune.models.load import LoadedModel
-from codetune.methods.refusals import refusal
 from codetune.models.outline import load_outline, outline_of, sized, trained_parameters
 from codetune.records import to_json
 from codetune.runs import read_rows
@@ -34,6 +34,7 @@ from codetune.train.finetune import RESULT, prepare
 from codetune.train.plan import micro_batches
 from codetune.train.resume import CHECKPOINT
 from codetune.train.run import METRICS, Material
+from codetune.train.start import require_fit
 
 app = typer.Typer(add_completion=False)
 STUDY_KEYS = {"models", "methods", "benchmarks", "seeds"}
@@ -113,6 +114,7 @@ class Forecaster:
             raise UserError(reason)
         method = sized(recipe.method, outline)
         recipe = recipe.model_copy(update={"method": method})
+        require_fit(recipe, outline.targets)
         trainable = trained_parameters(outline, method)
         material = self._material(recipe, loaded)
         passes, validation = training_passes(material, recipe), validation_passes(material, recipe)

@@ -50,10 +50,9 @@ def stands_on(recipe: TrainRecipe, folder: Path) -> dict[str, Any]:
 def whole_start(recipe: TrainRecipe) -> LoadedModel:
     """For full fine-tuning: the whole model that `start` has, which must have the shape of `model`."""
     assert recipe.start is not None
-    folder = tuned_folder(recipe.start)
-    if (folder / ADAPTER_CONFIG).exists():
-        raise UserError(f"start: {recipe.start} has an adapter, and method is full: give `model: {recipe.start}` to merge it first")
-    loaded, wanted = load_model(str(folder), device=device()), load_outline(recipe).family
+    outline = load_outline(recipe)
+    require_fit(recipe, targets_of(outline.model))
+    loaded, wanted = load_model(str(tuned_folder(recipe.start)), device=device()), outline.family
     for name in ("model_type", "num_layers", "hidden_size", "vocab_size", "kv_heads", "head_dim"):
         mine, its = getattr(wanted, name), getattr(loaded.family, name)
         if mine != its:
@@ -68,14 +67,25 @@ def started(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
         for parameter in loaded.model.parameters():
             parameter.requires_grad_(True)
         return Adapted(loaded.model, "full")
+    require_fit(recipe, targets_of(loaded.model))
     folder = tuned_folder(recipe.start)
-    if not (folder / ADAPTER_CONFIG).exists():
-        raise UserError(f"start: {recipe.start} has a whole model, and method is {recipe.method.name}: give it as `model`")
-    if differs := difference(recipe.method, read(folder / ADAPTER_CONFIG), targets_of(loaded.model)):
-        raise UserError(f"start: {recipe.start} {differs}")
     _require_its_base(recipe, loaded, folder)
     adapted = load_adapter(loaded.model, folder, trainable=True)
     return replace(adapted, method=recipe.method.name, learning_rate_ratio=getattr(recipe.method, "learning_rate_ratio", 1.0))
+
+
+def require_fit(recipe: TrainRecipe, targets: Targets) -> None:
+    """Before anything is loaded: raises UserError where `start` has another kind of thing, method or shape than the recipe trains."""
+    if recipe.start is None:
+        return
+    folder = tuned_folder(recipe.start)
+    adapter, full = read(folder / ADAPTER_CONFIG), isinstance(recipe.method, FullConfig)
+    if adapter and full:
+        raise UserError(f"start: {recipe.start} has an adapter, and method is full: give `model: {recipe.start}` to merge it first")
+    if not adapter and not full:
+        raise UserError(f"start: {recipe.start} has a whole model, and method is {recipe.method.name}: give it as `model`")
+    if adapter and (differs := difference(recipe.method, adapter, targets)):
+        raise UserError(f"start: {recipe.start} {differs}")
 
 
 def difference(method: MethodConfig, adapter: dict[str, Any], targets: Targets) -> str:

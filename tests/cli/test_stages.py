@@ -16,10 +16,11 @@ from codetune.cli.main import run
 from codetune.config import StudyRecipe, TrainRecipe, validate
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
+from codetune.methods.adapted import MERGED
 from codetune.models.load import load_model
 from codetune.models.open import open_model
 from codetune.models.outline import load_outline
-from codetune.models.stages import Stages, stages_of, tuned_hash
+from codetune.models.stages import MERGEABLE, Stages, stages_of, tuned_hash
 from codetune.study.plan import plan_cells
 from codetune.train.checks import difference, probe_logits
 from codetune.train.finetune import finetune
@@ -209,3 +210,40 @@ def test_the_command_line_takes_runs_as_models(runs: Path, tmp_path: Path, capsy
     assert json.loads(capsys.readouterr().out)["runs"][0]["trainable_parameters"] == 1984
     assert run(["plan", str(recipe), "--set", f"model={runs / 'prompt'}"]) == 1
     assert "cannot be merged" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_shipped_stages_plain_code_then_pairs(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both recipes as they ship, on a tiny model and a small code base: prepared, trained, and the second on top of the first."""
+    code = tmp_path / "project"
+    code.mkdir()
+    for number in range(12):
+        bodies = (f'"""Add {number} and {n} to it."""\n    y = x + {number}\n    return y + {n}\n' for n in range(6))
+        (code / f"m{number}.py").write_text("\n\n".join(f"def f{number}_{n}(x):\n    {body}" for n, body in enumerate(bodies)))
+    prepare = ["data", "prepare", "own-code.yaml", "--processes", "1"]
+    settings = {"path": code, "out": tmp_path / "data", "decontaminate": "{against: [basics-known]}", "duplicates": "{near: false}"}
+    assert run(prepare + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]) == 0
+    small = ["--set", "train.train_tokens=2000", "--set", "train.batch_tokens=512", "--set", "train.max_seq_len=200"]
+    small += ["--set", "data.validation_examples=5", "--set", "train.validations=1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = ["--set", f"model={tiny_model}", "--set", f"data.source={tmp_path / 'data'}", "--out", str(one)]
+    assert run(["train", "stage-1-code.yaml", *small, *first]) == 0
+    assert run(["train", "stage-2-pairs.yaml", *small, "--set", f"model={one}", "--set", "data.max_examples=40", "--out", str(two)]) == 0
+    capsys.readouterr()
+    assert stages_of(str(two)).adapters == (one / "adapter", two / "adapter")
+    summary = json.loads((two / "train.json").read_text())
+    assert summary["held_out"]["loss"][1] < summary["held_out"]["loss"][0]
+    assert summary["checks"]["reload_difference"] == 0
+
+
+@pytest.mark.parametrize("method", ["ia3", "bottleneck", "prefix_tuning", "p_tuning", "vera"])
+def test_other_methods_go_on_too(method: str, tiny_model: Path, tmp_path: Path) -> None:
+    settings = {"name": method} | ({"vera_rank": 8} if method == "vera" else {})
+    finetune(recipe_of(tiny_model, settings), tmp_path / "one")
+    first, second = tmp_path / "one", tmp_path / "two"
+    finetune(recipe_of(tiny_model, settings | {"learning_rate": 1e-12}, start=str(first)), second)
+    before, after = (open_model(str(tiny_model), folder) for folder in (first, second))
+    assert difference(logits(*before), logits(*after)) < 1e-5
+
+
+def test_what_merges_here_is_what_methods_say_merges() -> None:
+    assert set(MERGED) <= MERGEABLE
