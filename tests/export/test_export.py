@@ -17,12 +17,12 @@ from codetune.config import DecodingConfig
 from codetune.data import basics
 from codetune.evaluate import request
 from codetune.generate.engine import OwnEngine
-from codetune.methods import Adapted, load_adapter
-from codetune.models.families import linear_layers
+from codetune.methods import Adapted, attach, load_adapter
+from codetune.models.families import linear_layers, targets_of
 from codetune.models.load import LoadedModel, load_model
 from codetune.train.checks import difference, probe_logits
 from tests.cli.probe import probe
-from tests.exactness.tiny import FAMILIES
+from tests.exactness.tiny import FAMILIES, METHODS
 from tests.export.conftest import adapter_on
 from tests.export.vllm_rules import load_as_vllm
 
@@ -200,3 +200,45 @@ def test_mistakes_are_one_line(
 ) -> None:
     names = {"ADAPTER": str(adapter_on(model_of("llama"), tmp_path / "adapter")), "MODEL": str(model_of("llama")), "x": str(tmp_path / "x")}
     assert says in refused(capsys, *(names.get(argument, argument) for argument in arguments))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "full"])
+def test_every_method_is_merged_or_refused(
+    method: str, model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As codetune saves them, on GPT-2, whose weights lie the other way round and which has biases."""
+    loaded = load_model(str(model_of("gpt2")))
+    adapted = attach(loaded.model, METHODS[method], targets_of(loaded.model), [7, 8, 9], 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in adapted.trained().values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    adapted.save(tmp_path / "adapter")
+    arguments = [str(tmp_path / "adapter"), "--to", "merged", "--out", str(tmp_path / "out"), "--dtype", "fp32"]
+    if not adapted.merges:
+        assert "cannot be merged into a model's weights" in refused(capsys, *arguments)
+        return
+    assert run(["export", *arguments]) == 0
+    merged = load_model(str(tmp_path / "out"))
+    logits = [probe_logits(each, loaded.family, probe(loaded.tokenizer)) for each in (adapted, Adapted(merged.model, "merged"))]
+    assert difference(*logits) < 1e-5
+    plain = load_model(str(model_of("gpt2")))
+    assert difference(logits[0], probe_logits(Adapted(plain.model, "base"), plain.family, probe(plain.tokenizer))) > 1e-3
+
+
+def test_a_run_on_4_bits_is_merged_into_the_16_bit_base_and_says_so(
+    model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its base's hash was that of the 4-bit weights, which is no reason to refuse the 16-bit ones."""
+    adapter_on(model_of("llama"), tmp_path / "run" / "adapter")
+    recipe = {"name": "four", "model": str(model_of("llama")), "method": {"name": "qlora", "quantize": "nf4"}, "data": {"source": "basics"}}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(recipe))
+    (tmp_path / "run" / "train.json").write_text(json.dumps({"model_hash": "of-4-bits"}))
+    arguments = ["export", str(tmp_path / "run"), "--to", "merged", "--out", str(tmp_path / "out")]
+    assert run(arguments) == 0
+    assert "trained on 4 bits, merged into the 16-bit base" in capsys.readouterr().out
+    assert "merged into the 16-bit one" in (tmp_path / "out" / "README.md").read_text()
+    recipe["method"] = {"name": "lora", "quantize": "none"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(recipe))
+    assert run([*arguments, "--force"]) == 2
+    assert "as it was then, not on" in capsys.readouterr().err
