@@ -56,6 +56,11 @@ class Adapted:
         """Whether PEFT's `merge_adapter` can make what is trained part of the base's own weights."""
         return self.peft is not None and peft_type(self.peft.active_peft_config) in MERGED
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether frozen weights are used otherwise than in products: DoRA takes their lengths, so they must not lose digits."""
+        return bool(self.peft is not None and getattr(self.peft.active_peft_config, "use_dora", False))
+
     def virtual_embeddings(self) -> torch.Tensor:
         """The rows before the text's embeddings, [virtual tokens, hidden size]: trained themselves, or made by P-tuning's encoder.
 
@@ -85,8 +90,10 @@ class Adapted:
         if self.peft is None:
             self.model.save_pretrained(folder)
         else:
-            # Embeddings are never trained; to find that out by itself PEFT would ask the hub for the base's config.
-            self.peft.save_pretrained(folder, state_dict=whole_matrices(self.peft), save_embedding_layers=False)
+            # Embeddings are never trained; to find that out by itself PEFT would ask the hub for the base's config. Without gradients,
+            # as in validation: with them an LSTM's kernel is another, and so are the last bits of what it makes.
+            with torch.no_grad():
+                self.peft.save_pretrained(folder, state_dict=whole_matrices(self.peft), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
     def _encoder_weight(self) -> torch.Tensor:

@@ -78,7 +78,8 @@ class _WithStart(torch.nn.Module):
         self.dim = dim
 
     def forward(self, trained: torch.Tensor) -> torch.Tensor:
-        return torch.cat([trained, self.start], dim=self.dim)
+        start: Any = self.start
+        return torch.cat([trained, start], dim=self.dim)
 
     def right_inverse(self, both: torch.Tensor) -> torch.Tensor:
         return both.narrow(self.dim, 0, both.shape[self.dim] // 2).clone()

@@ -28,6 +28,7 @@ from codetune.config import (
 from codetune.errors import UserError
 from codetune.methods.bottleneck import bottleneck_places
 from codetune.methods.low_rank import chosen_layers
+from codetune.methods.refusals import refusal
 from codetune.methods.targets import Targets
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of
@@ -137,6 +138,15 @@ def trained_parameters(outline: Outline, method: MethodConfig) -> int:
             return method.num_virtual_tokens * family.hidden_size + _encoder_parameters(method, family.hidden_size)
 
 
+def settled(method: MethodConfig, outline: Outline) -> MethodConfig:
+    """The method as the model can have it, its size as a number. Raises UserError in one line where it cannot, or has no such layers."""
+    if reason := refusal(method, outline.targets):
+        raise UserError(reason)
+    found = sized(method, outline)
+    trained_parameters(outline, found)  # where it takes hold of layers by name, they are there
+    return found
+
+
 def sized(method: MethodConfig, outline: Outline) -> MethodConfig:
     """The method with its size as a number: where a share of the model's parameters is given, the largest that stays within it.
 
@@ -155,7 +165,7 @@ def sized(method: MethodConfig, outline: Outline) -> MethodConfig:
     one, two = (trained_parameters(outline, of_size(size)) for size in (1, 2))  # it grows by the same number with each
     if one > allowed:
         share = f"{one:,} parameters, {one / outline.parameters:.2g} of the model's"
-        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share} already; allow more")
+        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share}; allow more")
     return of_size(1 + (allowed - one) // (two - one))
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from codetune.batches import Batch, make_rows
-from codetune.config import DataConfig, FullConfig, TrainRecipe
+from codetune.config import DataConfig, FullConfig, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
@@ -25,7 +25,7 @@ from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import targets_of
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, hardware, peak_memory_bytes, versions
-from codetune.models.outline import outline_of, sized
+from codetune.models.outline import load_outline, outline_of, settled
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, read_json, write_json
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
@@ -54,8 +54,8 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         if (folder / RESULT).exists():
             return dict(read_json(folder / RESULT))
         write_json(folder / "config.json", config)
+        recipe = settle_method(recipe)
         loaded = load_base(recipe)
-        recipe = recipe.model_copy(update={"method": sized(recipe.method, outline_of(loaded.model))})
         material = prepare(recipe, loaded)
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
@@ -111,6 +111,14 @@ def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
         return loaded, Adapted(loaded.model, "full")
     loaded = load_model(recipe.model, device=device())
     return loaded, load_adapter(loaded.model, folder / ADAPTER)
+
+
+def settle_method(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with its method's size as a number. Raises UserError, before weights load, where it cannot be had."""
+    if isinstance(recipe.method, FullConfig):
+        return recipe
+    outline = outline_of(load_outline(recipe).model)
+    return recipe.model_copy(update={"method": settled(recipe.method, outline)})
 
 
 def load_base(recipe: TrainRecipe) -> LoadedModel:
@@ -211,6 +219,8 @@ def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
 
 def halve_frozen_linears(adapted: Adapted) -> None:
     """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit."""
+    if adapted.reads_weights:
+        return
     tied = adapted.model.get_input_embeddings().weight
     for module in adapted.model.modules():
         weight = getattr(module, "weight", None)
@@ -229,6 +239,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "seconds": progress.seconds, "steps": progress.step, "tokens": progress.tokens, "supervised_tokens": progress.supervised_tokens,
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
+        "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,

@@ -11,7 +11,7 @@ import torch
 from codetune.config import TrainConfig
 
 _NOT_DECAYED = ("prompt_encoder", ".ia3_l.")  # though they have two dimensions
-_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", "prompt_encoder", ".ia3_l.")  # Muon is for what lies between embeddings and logits
+_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", *_NOT_DECAYED)  # Muon is for what lies between embeddings and logits
 
 
 class Optimizer:
