@@ -128,6 +128,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
     """
     stages = stages_of(name)
     where = resolve(stages.base)
+    loaded_in = torch.promote_types(dtype, torch.float32) if stages.adapters else dtype  # merged first, then rounded once
     quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(where)
@@ -135,12 +136,12 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
         family = family_of(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
         attention = attention_of(config)
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=loaded_in, attn_implementation=attention)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     found = staged_hash(model_hash(model), stages.adapters)
     if stages.adapters:
-        model = merge_adapters(model, stages.adapters)
+        model = merge_adapters(model, stages.adapters).to(dtype)
         model.name_or_path = name  # an adapter tuned on it will say so: it fits nothing less
     use_document_attention(model)
     return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, found)

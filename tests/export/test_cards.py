@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import peft
 import pytest
+import torch
+import transformers
 import yaml
 
 from codetune.cli.main import run
@@ -18,6 +21,7 @@ from codetune.config import TrainRecipe, validate
 from codetune.export.card import card
 from codetune.export.front import hub_id
 from codetune.export.tuned import find
+from codetune.models.load import load_model
 from codetune.models.stages import tuned_hash
 from codetune.train.finetune import finetune
 from tests.cli.conftest import RECIPE, tiny_model  # noqa: F401
@@ -138,17 +142,17 @@ def test_full_runs_are_copied_in_the_dtype_asked_for(trained: Path, tmp_path: Pa
 
 def test_a_run_on_a_run(trained: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     """Merged it is one model; as an adapter it needs its base as a model first."""
-    assert run(["export", str(trained / "second"), "--to", "merged", "--out", str(tmp_path / "whole"), "--dtype", "fp32"]) == 0
+    for name, dtype in (("half", torch.bfloat16), ("whole", torch.float32)):
+        kind = "bf16" if name == "half" else "fp32"
+        assert run(["export", str(trained / "second"), "--to", "merged", "--out", str(tmp_path / name), "--dtype", kind]) == 0
+        saved, merged = (load_model(str(folder), dtype).model.state_dict() for folder in (tmp_path / name, trained / "second"))
+        assert all(torch.equal(saved[key], merged[key]) for key in merged), "in memory it is what is exported"
     capsys.readouterr()
     arguments = ["export", str(trained / "second"), "--to", "adapter", "--out", str(tmp_path / "adapter")]
     assert run(arguments) == 2
     assert f"was tuned on the run {trained / 'lora'}, which only codetune opens: codetune export" in capsys.readouterr().err
     assert run(["export", str(trained / "lora"), "--to", "merged", "--out", str(tmp_path / "base"), "--dtype", "fp32"]) == 0
     assert run([*arguments, "--base", str(tmp_path / "base")]) == 0
-    import peft  # what follows is plain transformers and PEFT
-    import torch
-    import transformers
-
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     ids = torch.tensor([[7, 300, 50, 11, 29, 4, 411]])
     stacked = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter"))(ids).logits
