@@ -23,6 +23,7 @@ from codetune.export.card import write_card
 from codetune.export.tuned import find
 from codetune.records import Json
 from codetune.train.finetune import ADAPTER, RESULT, finetune
+from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
 
 app = typer.Typer(add_completion=False)
@@ -42,6 +43,8 @@ def train(
     folder = out or loaded.out or Path("runs") / loaded.name
     console = to_stderr()
     before = (folder / RESULT).exists()
+    if not before and (note := slow_here(on_this_machine(loaded))):
+        console.print(f"note: {note}")
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))

@@ -52,6 +52,8 @@ def export_merged(tuned: Tuned, out: Path, dtype: Dtype | None = None, base: str
         )
     name = str(tuned.folder) if tuned.whole else base or tuned.base
     loaded = load_model(name)
+    if loaded.family.encoder_decoder:
+        raise UserError(f"{tuned.given}: encoder-decoder models are not merged yet; give the adapter away (--to adapter)")
     kind = dtype or stored_dtype(name)
     batch = probe_of(tuned, loaded)
     adapted = Adapted(loaded.model, "full") if tuned.whole else _adapter_on(tuned, loaded)
@@ -89,8 +91,8 @@ def probe_of(tuned: Tuned, loaded: LoadedModel) -> Batch:
 
 
 def _adapter_on(tuned: Tuned, loaded: LoadedModel) -> Adapted:
-    wanted = tuned.train.get("model_hash")
-    if wanted not in (None, loaded.model_hash) and not tuned.on_4_bits:
+    wanted, comparable = tuned.train.get("model_hash"), tuned.train.get("base_format", "fp32") == loaded.weights_format
+    if comparable and wanted not in (None, loaded.model_hash):
         raise UserError(f"{tuned.given} was tuned on {tuned.base!r} as it was then, not on {loaded.name!r}: give that model with --base")
     return load_adapter(loaded.model, tuned.folder)
 

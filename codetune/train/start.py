@@ -18,9 +18,9 @@ from codetune.methods.low_rank import chosen_layers
 from codetune.methods.targets import Targets
 from codetune.models.families import targets_of
 from codetune.models.load import LoadedModel, load_model
-from codetune.models.machine import device
 from codetune.models.outline import load_outline
 from codetune.models.stages import ADAPTER_CONFIG, determined_by, read, run_of, stages_of, tuned_folder
+from codetune.train.precision import loading
 
 _KINDS = {
     "vera": "VERA", "ia3": "IA3", "ln_tuning": "LN_TUNING", "bottleneck": "BOTTLENECK", "prefix_tuning": "PREFIX_TUNING",
@@ -52,7 +52,7 @@ def whole_start(recipe: TrainRecipe) -> LoadedModel:
     assert recipe.start is not None
     outline = load_outline(recipe)
     require_fit(recipe, targets_of(outline.model))
-    loaded, wanted = load_model(str(tuned_folder(recipe.start)), device=device()), outline.family
+    loaded, wanted = load_model(str(tuned_folder(recipe.start)), **loading(recipe)), outline.family
     for name in ("model_type", "num_layers", "hidden_size", "vocab_size", "kv_heads", "head_dim"):
         mine, its = getattr(wanted, name), getattr(loaded.family, name)
         if mine != its:
@@ -122,9 +122,9 @@ def _leaf(name: str) -> str:
 def _require_its_base(recipe: TrainRecipe, loaded: LoadedModel, folder: Path) -> None:
     """As for opening: an adapter on another model of the same shape would fit, and start from nonsense. Plain PEFT's say no hash."""
     run = run_of(folder)
-    if run is None or "nf4" in (getattr(recipe.method, "quantize", ""), read(run / "config.json")["method"].get("quantize")):
+    if run is None:
         return
-    wanted = read(run / "train.json").get("model_hash")
-    if wanted not in (None, loaded.model_hash):
+    before = read(run / "train.json")
+    if before.get("base_format", "fp32") == loaded.weights_format and before.get("model_hash") not in (None, loaded.model_hash):
         base = read(run / "config.json").get("model")
         raise UserError(f"start: {recipe.start} was tuned on {base!r} as it was then, not on {recipe.model!r}: give that as `model`")

@@ -233,12 +233,13 @@ def test_a_run_on_4_bits_is_merged_into_the_16_bit_base_and_says_so(
     adapter_on(model_of("llama"), tmp_path / "run" / "adapter")
     recipe = {"name": "four", "model": str(model_of("llama")), "method": {"name": "qlora", "quantize": "nf4"}, "data": {"source": "basics"}}
     (tmp_path / "run" / "config.json").write_text(json.dumps(recipe))
-    (tmp_path / "run" / "train.json").write_text(json.dumps({"model_hash": "of-4-bits"}))
+    (tmp_path / "run" / "train.json").write_text(json.dumps({"model_hash": "of-4-bits", "base_format": "nf4"}))
     arguments = ["export", str(tmp_path / "run"), "--to", "merged", "--out", str(tmp_path / "out")]
     assert run(arguments) == 0
     assert "trained on 4 bits, merged into the 16-bit base" in capsys.readouterr().out
     assert "merged into the 16-bit one" in (tmp_path / "out" / "README.md").read_text()
     recipe["method"] = {"name": "lora", "quantize": "none"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(recipe))
+    (tmp_path / "run" / "train.json").write_text(json.dumps({"model_hash": "another", "base_format": "fp32"}))
     assert run([*arguments, "--force"]) == 2
     assert "as it was then, not on" in capsys.readouterr().err
