@@ -15,12 +15,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
     "callable": 0, "errors": 0, "records": 0,
-    "config": 1, "data_recipe": 1, "runs": 1,
+    "config": 1, "data_recipe": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4,
     "evaluate": 5, "compare": 5,
-    "api": 6, "tuning": 6, "study": 6, "serve": 6,
+    "api": 6, "export": 6, "tuning": 6, "study": 6, "serve": 6,
     "cli": 7,
 }  # fmt: skip
 

@@ -20,6 +20,8 @@ from rich.table import Table
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.cli.searching import show_search, told
 from codetune.config import TrainRecipe, load_recipe, recipe_path
+from codetune.export.card import write_card
+from codetune.export.tuned import find
 from codetune.records import Json
 from codetune.train import bad_step
 from codetune.train.finetune import ADAPTER, RESULT
@@ -58,6 +60,8 @@ def train(
         report = _bar(progress) if console.is_terminal else _lines(console)
         trials = told(console, report if console.is_terminal else lambda now, steps: None, warn)
         summary = finetune(loaded, folder, _once_resumed(console, report), warn, trials)
+    if not before and loaded.architecture is None:
+        write_card(find(str(folder)), folder / ADAPTER, loaded.model, "fp32" if loaded.method.name == "full" else "")
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
     if summary["bad_steps"] and not (bad := summary["bad_steps"][-1])["passed_over"]:

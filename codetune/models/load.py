@@ -17,9 +17,11 @@ from codetune.config import Architecture, Quantize
 from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.models.merge import merge_adapters
 from codetune.models.names import resolve
 from codetune.models.quantized import nf4_config, plain_linears, require_blocks, settle
 from codetune.models.seq2seq import with_marks
+from codetune.models.stages import staged_hash, stages_of
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -115,7 +117,7 @@ class LoadedModel:
 
 def load_tokenizer(name: str) -> TextTokenizer:
     """A model's tokenizer alone. Raises UserError in one line where it cannot be had."""
-    where = resolve(name)
+    where = resolve(stages_of(name).base)
     quiet()
     try:
         return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
@@ -125,7 +127,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
 
 def read_config(name: str) -> tuple[Any, Family]:
     """A model's config, with dropout 0, and its family's facts; no weights are read. Raises UserError where it cannot be had or tuned."""
-    where = resolve(name)
+    where = resolve(stages_of(name).base)
     quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
@@ -141,10 +143,14 @@ def load_model(
     """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had.
 
     With `nf4` its linear layers but the LM head are in 4 bits, multiplied in `compute`, and the rest is in `dtype`.
+    An earlier run's folder, or an adapter, is its base with the adapter merged in (`codetune.models.stages`), in fp32, then rounded once.
     """
-    where, (config, family) = resolve(name), read_config(name)
-    tokenizer = load_tokenizer(name)
-    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention_of(config)}
+    stages, (config, family) = stages_of(name), read_config(name)
+    if stages.adapters and quantize == "nf4":
+        raise UserError(f"{name} is a run, which cannot be merged in 4 bits: codetune export {name} --to merged --out DIR, then that DIR")
+    where, tokenizer = resolve(stages.base), load_tokenizer(name)
+    loaded_in = torch.promote_types(dtype, torch.float32) if stages.adapters else dtype
+    settings: dict[str, Any] = {"dtype": loaded_in, "attn_implementation": attention_of(config)}
     if quantize == "nf4":
         require_blocks(name, auto_model(family), config)
         settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
@@ -153,11 +159,14 @@ def load_model(
             model = auto_model(family).from_pretrained(where, config=config, **settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
-    found, kept = model_hash(model), "bf16" if dtype == torch.bfloat16 else "fp32"
+    found, kept = staged_hash(model_hash(model), stages.adapters), "bf16" if dtype == torch.bfloat16 else "fp32"
     if quantize == "nf4":
         settle(model, compute or dtype)
         kept = "nf4+bf16" if kept == "bf16" else "nf4"
     else:
+        if stages.adapters:
+            model = merge_adapters(model, stages.adapters).to(dtype)
+            model.name_or_path = name  # an adapter tuned on it will say so: it fits nothing less
         model = model.to(device)
     use_document_attention(model)
     return LoadedModel(name, model, tokenizer, with_marks(family, config, tokenizer.inner), found, kept)

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -83,6 +84,11 @@ def _cores() -> int:
 
 def _cpu_flags() -> set[str]:
     return set(_cpuinfo("flags").split()) | set(_cpuinfo("Features").split())  # x86's key and ARM's
+
+
+def versions() -> Json:
+    """Of what decides how a model is trained."""
+    return {name: version(name) for name in ("codetune", "torch", "transformers", "peft", "tokenizers")}
 
 
 def _cpu_name() -> str:

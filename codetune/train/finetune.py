@@ -28,7 +28,7 @@ from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import Family, targets_of
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
-from codetune.models.machine import peak_memory_bytes
+from codetune.models.machine import hardware, peak_memory_bytes, versions
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
@@ -43,6 +43,7 @@ from codetune.train.plan import plan_steps
 from codetune.train.precision import autocast, loading, narrow, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress, has_checkpoint
 from codetune.train.run import METRICS, Material, Run, Sampler
+from codetune.train.start import stands_on, started, whole_start
 from codetune.train.trackers import open_trackers, require_trackers
 
 ADAPTER = "adapter"
@@ -69,7 +70,7 @@ def finetune(
     """
     recipe = on_this_machine(recipe)
     with locked(folder):
-        config = recipe.model_dump(mode="json")
+        config = recipe.model_dump(mode="json") | stands_on(recipe, folder)
         if (kept := kept_result(config, folder / RESULT)) is not None:
             return kept
         require_monitored(recipe, sampler_of is not None)
@@ -94,7 +95,7 @@ def finetune(
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
-        summary["base_format"] = loaded.weights_format
+        summary |= {"base_format": loaded.weights_format, "hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -186,6 +187,8 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
         fresh.model.to(recipe.device)
         return fresh
     refuse(recipe, read_config(recipe.model)[1])
+    if recipe.start is not None and isinstance(recipe.method, FullConfig):
+        return whole_start(recipe)
     return load_model(recipe.model, **loading(recipe))
 
 
@@ -254,8 +257,10 @@ def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
-    start_ids = soft_prompt_start(recipe, loaded)
-    adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), start_ids, recipe.seed)
+    if recipe.start is not None:
+        adapted = started(recipe, loaded)
+    else:
+        adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), soft_prompt_start(recipe, loaded), recipe.seed)
     narrow(adapted, recipe.train.precision)
     if recipe.train.activation_checkpointing:
         checkpoint_layers(adapted.model)
