@@ -21,6 +21,7 @@ from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.records import Json
 from codetune.train.finetune import ADAPTER, RESULT, finetune
+from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
 
 app = typer.Typer(add_completion=False)
@@ -40,6 +41,8 @@ def train(
     folder = out or loaded.out or Path("runs") / loaded.name
     console = to_stderr()
     before = (folder / RESULT).exists()
+    if not before and (note := slow_here(on_this_machine(loaded))):
+        console.print(f"note: {note}")
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))

@@ -46,7 +46,9 @@ class LoraSettings(Sized):
     size_key: ClassVar[str] = "lora_rank"
     learning_rate: float = Field(2e-3, gt=0)
     lora_rank: int = Field(16, gt=0)
-    lora_alpha: float = Field(32, gt=0, description="scale is lora_alpha / lora_rank, twice the rank is usual; with trainable_share: at rank 16, in step with the rank found")
+    lora_alpha: float = Field(
+        32, gt=0, description="scale is lora_alpha / lora_rank, twice the rank is usual; with trainable_share the scale is that of rank 16"
+    )
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: Targets = Field("all-linear", description="or names of linear layers; the LM head is none of them")
     rslora: bool = Field(False, description="scale by lora_alpha / sqrt(lora_rank), which holds high ranks down less")

@@ -77,16 +77,18 @@ class Adapted:
 
     def trainable_share(self) -> tuple[int, int]:
         """(trainable, all) parameters; all is base plus adapter, as PEFT prints it."""
-        trainable = sum(parameter.numel() for parameter in self.trained().values())
-        return trainable, trainable + sum(parameter.numel() for parameter in self.frozen().values())
+        trainable = sum(map(_weights_in, self.trained().values()))
+        return trainable, trainable + sum(map(_weights_in, self.frozen().values()))
 
     def save(self, folder: Path) -> None:
         """PEFT's adapter files, or the whole model for full fine-tuning."""
         if self.peft is None:
             self.model.save_pretrained(folder)
         else:
-            # Embeddings are never trained; to find that out by itself PEFT would ask the hub for the base's config.
-            self.peft.save_pretrained(folder, state_dict=whole_matrices(self.peft), save_embedding_layers=False)
+            # Embeddings are never trained; to find that out by itself PEFT would ask the hub for the base's config. Without gradients,
+            # as in validation: with them an LSTM's kernel is another, and so are the last bits of what it makes.
+            with torch.no_grad():
+                self.peft.save_pretrained(folder, state_dict=whole_matrices(self.peft), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
     def _encoder_weight(self) -> torch.Tensor:
@@ -100,3 +102,9 @@ class Adapted:
 def peft_type(config: Any) -> str:
     """The type of a PEFT config as it is written in `adapter_config.json`."""
     return str(getattr(config.peft_type, "value", config.peft_type))
+
+
+def _weights_in(parameter: torch.Tensor) -> int:
+    """How many weights it stands for: one in 4 bits holds two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else int(state.shape.numel())

@@ -84,7 +84,7 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Adapted:
             config = peft.PeftConfig.from_pretrained(str(folder))
             soft = _SOFT.get(peft_type(config), SoftPrompt.NONE)
             if config.is_prompt_learning and soft is SoftPrompt.NONE:
-                raise UserError(f"the adapter in {folder} is of type {peft_type(config)}, which codetune does not run; convert or retrain it")
+                raise UserError(f"the adapter in {folder} is of type {peft_type(config)}, which codetune does not run; use a lora one")
             from_layers = trainable and not config.is_prompt_learning
             wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=from_layers)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:

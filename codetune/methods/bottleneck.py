@@ -7,7 +7,7 @@ been imported: plain PEFT does not know their type, `BOTTLENECK`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -36,12 +36,16 @@ class BottleneckLayer(torch.nn.Module, peft.tuners.tuners_utils.BaseTunerLayer):
     """A linear layer whose output y becomes y + up(gelu(down(y))). `up` starts at 0, so that nothing changes before training."""
 
     adapter_layer_names = ("bottleneck_down", "bottleneck_up")
+    get_base_layer: Any  # these four are PEFT's
+    set_adapter: Any
+    active_adapters: Any
+    _move_adapter_to_device_of_base_layer: Any
 
     def __init__(self, base_layer: torch.nn.Module, adapter_name: str, config: PeftBottleneckConfig) -> None:
         super().__init__()
-        self.base_layer = base_layer
-        self.bottleneck_down = torch.nn.ModuleDict()
-        self.bottleneck_up = torch.nn.ModuleDict()
+        self.base_layer: Any = base_layer
+        self.bottleneck_down: Any = torch.nn.ModuleDict()
+        self.bottleneck_up: Any = torch.nn.ModuleDict()
         self.merged_adapters: list[str] = []
         self.update_layer(adapter_name, config)
 
@@ -73,7 +77,7 @@ class BottleneckModel(peft.tuners.tuners_utils.BaseTuner):  # type: ignore[misc]
 
     prefix = PREFIX
     tuner_layer_cls = BottleneckLayer
-    target_module_mapping: dict[str, Any] = {}
+    target_module_mapping: ClassVar[dict[str, Any]] = {}
 
     def _create_and_replace(
         self, peft_config: Any, adapter_name: str, target: Any, target_name: str, parent: Any, current_key: str, **kwargs: Any

@@ -23,7 +23,7 @@ def lora_config(method: LoraSettings, targets: Targets) -> Any:
     doubled = 2 if method.init == "pissa" else 1
     alpha = method.lora_alpha * (math.sqrt(doubled) if method.rslora else doubled)
     return peft.LoraConfig(
-        task_type="CAUSAL_LM", r=doubled * method.lora_rank, lora_alpha=alpha, lora_dropout=method.lora_dropout,
+        task_type=targets.task_type, r=doubled * method.lora_rank, lora_alpha=alpha, lora_dropout=method.lora_dropout,
         target_modules=chosen_layers(method.target_modules, targets), fan_in_fan_out=targets.fan_in_fan_out,
         use_rslora=method.rslora, use_dora=method.dora,
     )  # fmt: skip
@@ -78,7 +78,8 @@ class _WithStart(torch.nn.Module):
         self.dim = dim
 
     def forward(self, trained: torch.Tensor) -> torch.Tensor:
-        return torch.cat([trained, self.start], dim=self.dim)
+        start: Any = self.start
+        return torch.cat([trained, start], dim=self.dim)
 
     def right_inverse(self, both: torch.Tensor) -> torch.Tensor:
         return both.narrow(self.dim, 0, both.shape[self.dim] // 2).clone()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from codetune.config import BitFitConfig, BottleneckConfig, Ia3Config, LnTuningConfig, MethodConfig
 from codetune.methods.bottleneck import bottleneck_places
+from codetune.methods.encoder_decoder import method_for_pairs
 from codetune.methods.targets import Targets
 
 
 def refusal(method: MethodConfig, targets: Targets) -> str:
     """Why the model cannot be tuned so, in one line that names a method that would do; empty where it can."""
+    if targets.encoder_decoder and (why := method_for_pairs(method)):
+        return why
     match method:
         case BitFitConfig() if not targets.has_biases:
             instead = "ln_tuning" if targets.norms else "lora"

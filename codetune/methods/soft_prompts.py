@@ -41,7 +41,8 @@ def first_embeddings(model: Any, method: PromptTuningConfig, ids: Sequence[int])
     embedding = model.get_input_embeddings().weight
     if method.init == "vocabulary" or not ids:
         ids = torch.randint(embedding.shape[0], (method.num_virtual_tokens,)).tolist()
-    return embedding.detach()[list(ids)].clone()
+    rows: torch.Tensor = embedding.detach()[list(ids)]
+    return rows
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers.pytorch_utils import Conv1D
 
 from codetune.config import (
+    Architecture,
     BitFitConfig,
     BottleneckConfig,
     FullConfig,
@@ -28,10 +28,11 @@ from codetune.config import (
 from codetune.errors import UserError
 from codetune.methods.bottleneck import bottleneck_places
 from codetune.methods.low_rank import chosen_layers
+from codetune.methods.refusals import refusal
 from codetune.methods.targets import Targets
 from codetune.models.families import Family, family_of, targets_of
-from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of
-from codetune.models.names import resolve
+from codetune.models.load import LoadedModel, auto_model, load_tokenizer, new_model, read_config, reason_of
+from codetune.models.seq2seq import with_marks
 
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 
@@ -72,20 +73,24 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
 
     Raises UserError where the model is not there or is of a kind that cannot be tuned.
     """
+    if recipe.architecture is not None:
+        return _new_outline(recipe, recipe.architecture)
+    config, family = read_config(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
     try:
-        if recipe.architecture is not None:
-            return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-        where = resolve(recipe.model)
-        quiet()
-        config = transformers.AutoConfig.from_pretrained(where)
-        family = family_of(config)
-        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
+            model = auto_model(family).from_config(config)
+    except ValueError as error:
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}") from None
+    return LoadedModel(recipe.model, model, tokenizer, with_marks(family, config, tokenizer.inner), "")
+
+
+def _new_outline(recipe: TrainRecipe, architecture: Architecture) -> LoadedModel:
+    try:
+        return new_model(Path(recipe.model), architecture, recipe.seed)
     except (OSError, ValueError) as error:
-        hint = " (`codetune data prepare` with this recipe makes its tokenizer)" if recipe.architecture is not None else ""
-        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}{hint}") from None
-    return LoadedModel(recipe.model, model, tokenizer, family, "")
+        hint = "`codetune data prepare` with this recipe makes its tokenizer"
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)} ({hint})") from None
 
 
 def outline_of(model: Any) -> Outline:
@@ -136,6 +141,15 @@ def trained_parameters(outline: Outline, method: MethodConfig) -> int:
             return method.num_virtual_tokens * family.hidden_size + _encoder_parameters(method, family.hidden_size)
 
 
+def settled(method: MethodConfig, outline: Outline) -> MethodConfig:
+    """The method as the model can have it, its size as a number. Raises UserError in one line where it cannot, or has no such layers."""
+    if reason := refusal(method, outline.targets):
+        raise UserError(reason)
+    found = sized(method, outline)
+    trained_parameters(outline, found)  # where it takes hold of layers by name, they are there
+    return found
+
+
 def sized(method: MethodConfig, outline: Outline) -> MethodConfig:
     """The method with its size as a number: where a share of the model's parameters is given, the largest that stays within it.
 
@@ -154,7 +168,7 @@ def sized(method: MethodConfig, outline: Outline) -> MethodConfig:
     one, two = (trained_parameters(outline, of_size(size)) for size in (1, 2))  # it grows by the same number with each
     if one > allowed:
         share = f"{one:,} parameters, {one / outline.parameters:.2g} of the model's"
-        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share} already; allow more")
+        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share}; allow more")
     return of_size(1 + (allowed - one) // (two - one))
 
 

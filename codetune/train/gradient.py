@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any
-
 import torch
 
 from codetune.batches import collate
-from codetune.config import TrainConfig
 from codetune.models.forward import summed_loss
 from codetune.train.plan import Step, micro_batches
+from codetune.train.precision import autocast
 from codetune.train.run import Run
 
 
@@ -20,16 +17,11 @@ def step_gradient(run: Run, step: Step) -> tuple[float, int, int]:
     groups = micro_batches(step, run.material.rows, run.config.micro_batch_size)
     batches = [collate(run.material.examples, rows, run.config.packing) for rows in groups]
     supervised = max(1, sum(batch.num_targets for batch in batches))
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)  # MPS has no float64
     for batch in batches:
-        with precision(run.config, device):
+        with autocast(run.config, device):
             loss = summed_loss(run.adapted, run.family, batch.to(device))
         (loss / supervised).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     tokens = sum(int((batch.documents > 0).sum()) for batch in batches)
     return float(total), supervised, tokens
-
-
-def precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Matrix products in bf16 with everything else in fp32, or all of it in the weights' own dtype."""
-    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()

@@ -8,7 +8,7 @@ import torch
 
 from codetune.batches import collate
 from codetune.models.forward import summed_loss
-from codetune.train.gradient import precision
+from codetune.train.precision import autocast
 from codetune.train.resume import Progress, save_best
 from codetune.train.run import Run
 
@@ -27,7 +27,7 @@ def validation_loss(run: Run) -> float:
     run.adapted.root.eval()
     for at in range(0, len(material.validation_rows), run.config.micro_batch_size):
         batch = collate(material.validation, material.validation_rows[at : at + run.config.micro_batch_size], "exact").to(device)
-        with precision(run.config, device):
+        with autocast(run.config, device):
             total += float(summed_loss(run.adapted, run.family, batch))
         count += batch.num_targets
     run.adapted.root.train()

@@ -47,7 +47,7 @@ METHODS: dict[str, MethodConfig] = {
     "prompt_tuning": PromptTuningConfig(num_virtual_tokens=5),
     "p_tuning": PTuningConfig(num_virtual_tokens=5, encoder_hidden_size=8),
 }
-PAIRS = [(family, method) for family in FAMILIES for method in METHODS if method != "bitfit" or family == "gpt2"]  # the others have no biases
+PAIRS = [(family, method) for family in FAMILIES for method in METHODS if method != "bitfit" or family == "gpt2"]  # which has biases
 KINDS = ("full", "lora", "prefix_tuning", "prompt_tuning", "p_tuning")  # one for each way in which a method meets rows and batches
 # Llama and Mistral compute RMSNorm in float32 whatever the model's dtype is.
 TOLERANCE = {"gpt2": 1e-12, "falcon": 1e-12, "llama": 1e-6, "mistral": 1e-6}

@@ -102,7 +102,6 @@ def test_windows() -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (transformers.T5Config(), "t5 is an encoder-decoder model"),
         (transformers.BartConfig(), "bart is an encoder-decoder model"),
         (transformers.FalconConfig(**SHAPE, alibi=True), "this falcon model uses ALiBi positions"),
         (transformers.BloomConfig(), "this bloom model uses ALiBi positions"),

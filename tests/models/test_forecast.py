@@ -39,7 +39,8 @@ ROWS, WIDTH = 2, 120
 
 def attached(family: str, method: MethodConfig) -> tuple[Adapted, Outline]:
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS[family], attn_implementation="sdpa")
-    return attach(model, method, targets_of(model), [1, 2, 3], 0), outline_of(model)
+    outline = outline_of(model)
+    return attach(model, method, targets_of(model), [1, 2, 3], 0), outline
 
 
 def kept_bytes(adapted: Adapted, outline: Outline, batch: Batch) -> int:
