@@ -17,6 +17,7 @@ TABLE = Path(__file__).parent.parent / "assets" / "compatibility.json"
 ALWAYS = ("generation", "saving", "resume")  # what every run relies on
 FEATURES = {
     "packing": "several texts in a row, exactly (`packing: exact`)",
+    "padding": "one text in a row (`packing: padded`)",
     "checkpointing": "layers computed twice (`activation_checkpointing`)",
     "4-bit": "a frozen base in 4 bits (`quantize: nf4`)",
     "merge": "the adapter made part of the base (`codetune export`)",
@@ -50,6 +51,7 @@ def asked_of(method: MethodConfig, train: TrainConfig, processes: int = 1) -> tu
     """The features that a recipe's training needs."""
     wanted = {
         "packing": train.packing == "exact",
+        "padding": train.packing == "padded",
         "checkpointing": train.activation_checkpointing,
         "4-bit": isinstance(method, LoraSettings) and method.quantize == "nf4",
         train.parallel: processes > 1,

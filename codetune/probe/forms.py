@@ -45,10 +45,21 @@ def _falcon(width: int, **more: Any) -> Any:
     return transformers.FalconConfig(**shape, max_position_embeddings=POSITIONS, bos_token_id=0, eos_token_id=0, **more)
 
 
+def _t5(w: int, **more: Any) -> Any:
+    shape = {"vocab_size": VOCAB, "d_model": w, "d_kv": w // 4, "d_ff": 2 * w, "num_layers": 2, "num_heads": 4, "n_positions": POSITIONS}
+    return transformers.T5Config(**shape, decoder_start_token_id=0, bos_token_id=1, eos_token_id=2, **more)
+
+
+def _plbart(w: int) -> Any:
+    side = {"layers": 2, "attention_heads": 4, "ffn_dim": 2 * w}
+    sides = {f"{name}_{key}": size for name in ("encoder", "decoder") for key, size in side.items()}
+    return transformers.PLBartConfig(vocab_size=VOCAB, d_model=w, max_position_embeddings=POSITIONS, forced_eos_token_id=None, **sides)
+
+
 FORMS: dict[str, Form] = {
     "gpt2": Form("gpt2", "GPT-2, CodeGPT", lambda w: transformers.GPT2Config(**_old(w))),
     "llama": Form("llama", "Llama 2, CodeLlama 7B and 13B, DeepSeek-Coder", lambda w: transformers.LlamaConfig(**_new(w)), True),
-    "llama-grouped": Form("llama", "Llama 3, CodeLlama 34B, grouped-query attention", lambda w: transformers.LlamaConfig(**_new(w, 2)), True),
+    "llama-grouped": Form("llama", "Llama 3, CodeLlama 34B: grouped-query", lambda w: transformers.LlamaConfig(**_new(w, 2)), True),
     "mistral": Form("mistral", "Mistral-7B", lambda w: transformers.MistralConfig(**_new(w, 2, sliding_window=WINDOW)), True),
     "falcon-7b": Form(
         "falcon", "Falcon-7B: multi-query, rotary", lambda w: _falcon(w, multi_query=True, new_decoder_architecture=False)
@@ -63,6 +74,8 @@ FORMS: dict[str, Form] = {
     "phi3": Form("phi3", "Phi-3, Phi-4", lambda w: transformers.Phi3Config(**_new(w, 2)), True),
     "codegen": Form("codegen", "CodeGen 350M to 16B", lambda w: transformers.CodeGenConfig(**_old(w, rotary_dim=w // 8)), True),
     "gemma": Form("gemma", "Gemma, CodeGemma", lambda w: transformers.GemmaConfig(**_new(w, 2, head_dim=w // 4)), True),
+    "t5": Form("t5", "CodeT5, CodeT5+ 220M and 770M", _t5, True),
+    "plbart": Form("plbart", "PLBART", _plbart),
     "granite": Form("granite", "Granite", lambda w: transformers.GraniteConfig(**_new(w, 2, logits_scaling=2.0)), True),
 }
 
@@ -72,7 +85,8 @@ def build(name: str, dtype: torch.dtype = torch.float64, width: int = 16, seed: 
     torch.manual_seed(seed)
     config = FORMS[name].config(width)
     no_dropout(config)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention_of(config)).to(dtype)
+    kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    model = kind.from_config(config, attn_implementation=attention_of(config)).to(dtype)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if parameter.ndim >= 2:

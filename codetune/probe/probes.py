@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -14,17 +15,33 @@ from typing import Any
 import torch
 
 from codetune.batches import collate, make_rows
-from codetune.config import DecodingConfig, TrainConfig
+from codetune.config import DataConfig, DecodingConfig, Packing, TrainConfig
 from codetune.data.tokenise import join
 from codetune.errors import UserError
 from codetune.generate.engine import OwnEngine
 from codetune.generate.request import Request
-from codetune.methods import Adapted, load_adapter
-from codetune.models.compatibility import FEATURES, Row
-from codetune.models.forward import hidden_states, logits_of
-from codetune.models.load import LoadedModel, quiet
+from codetune.methods import Adapted, attach, load_adapter
+from codetune.methods.encoder_decoder import method_for_pairs, refused_for_pairs
+from codetune.models.checkpointing import checkpoint_layers
+from codetune.models.compatibility import FEATURES, Row, untrainable_in_four_bits
+from codetune.models.families import family_of, targets_of
+from codetune.models.load import LoadedModel, load_model, quiet
+from codetune.models.names import SHIPPED
+from codetune.models.quantized import BLOCK
 from codetune.probe.forms import build
-from codetune.probe.subject import METHODS, Subject, alone, difference, loss_alone, loss_packed, make, texts
+from codetune.probe.subject import (
+    METHODS,
+    START_IDS,
+    Subject,
+    alone,
+    answered,
+    difference,
+    loss_alone,
+    loss_packed,
+    make,
+    texts,
+)
+from codetune.train.checks import probe_logits
 from codetune.train.loop import train
 from codetune.train.plan import plan_steps
 from codetune.train.run import Material, Run
@@ -39,15 +56,66 @@ SAVED = 1e-4  # of logits in float32, by another order of operations
 def packing(form: str, method: str) -> str:
     """Loss and every gradient of packed rows are those of the texts run alone."""
     subject = make(form, method)
+    if subject.family.encoder_decoder:
+        return refused_for_pairs(METHODS[method], TrainConfig(packing="exact"), DataConfig(source="pairs"))
     wanted = loss_alone(subject.adapted, texts())
     return _apart(subject, difference(loss_packed(subject, texts()), wanted), "packed rows differ from texts alone")
+
+
+def padding(form: str, method: str) -> str:
+    """The same of rows of one text each."""
+    subject = make(form, method)
+    wanted = loss_alone(subject.adapted, texts())
+    return _apart(subject, difference(loss_packed(subject, texts(), "padded", 3), wanted), "padded rows differ from texts alone")
+
+
+def checkpointing(form: str, method: str) -> str:
+    """Loss and gradients are the same when layers are computed twice."""
+    subject = make(form, method)
+    packing: Packing = "padded" if subject.family.encoder_decoder else "exact"
+    wanted = loss_packed(subject, texts(), packing)
+    checkpoint_layers(subject.adapted.model)
+    return _apart(subject, difference(loss_packed(subject, texts(), packing), wanted), "layers computed twice give another gradient")
+
+
+def four_bits(form: str, method: str) -> str:
+    """On a base in 4 bits: the adapter trains, and saved and loaded again gives the same logits, bit for bit."""
+    if reason := untrainable_in_four_bits(METHODS[method]):
+        return reason
+    with tempfile.TemporaryDirectory() as folder:
+        base, saved = Path(folder) / "base", Path(folder) / "adapter"
+        build(form, torch.float32, width=BLOCK).save_pretrained(base)
+        for name in ("tokenizer.json", "tokenizer_config.json"):  # another model's: it is there to be loaded
+            shutil.copyfile(SHIPPED["codetune-base"] / name, base / name)
+        subject = _in_four_bits(form, base)
+        adapted = attach(subject.adapted.model, METHODS[method], targets_of(subject.adapted.model), START_IDS, 0)
+        subject = replace(subject, adapted=adapted)
+        optimizer = torch.optim.SGD(adapted.trained().values(), lr=1e-2)
+        packing: Packing = "padded" if subject.family.encoder_decoder else "exact"
+        losses = []
+        for _ in range(3):
+            losses.append(loss_packed(subject, texts(), packing)[0])
+            optimizer.step()
+        if not losses[-1] < losses[0]:
+            return f"the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}"
+        adapted.save(saved)
+        wanted, again = logits(subject), _in_four_bits(form, base)
+        again = replace(again, adapted=load_adapter(again.adapted.model, saved))
+        return "" if torch.equal(logits(again), wanted) else "what is saved and loaded again gives other logits"
+
+
+def _in_four_bits(form: str, folder: Path) -> Subject:
+    """A saved form as it is loaded in 4 bits."""
+    model = load_model(str(folder), quantize="nf4").model
+    return Subject(form, Adapted(model, "base"), family_of(model.config))
 
 
 def generation(form: str, method: str) -> str:
     """Greedy text in a batch is that of a loop without cache or batch."""
     subject = make(form, method)
     subject.adapted.root.eval()
-    wanted = [_greedy(subject.adapted, prompt, 10) for prompt in PROMPTS]
+    greedy = _greedy_answer if subject.family.encoder_decoder else _greedy
+    wanted = [greedy(subject.adapted, prompt, 10) for prompt in PROMPTS]
     engine = OwnEngine(LoadedModel("tiny", subject.adapted.model, Letters(), subject.family, ""), subject.adapted)  # type: ignore[arg-type]
     requests = [Request(str(number), prompt) for number, prompt in enumerate(PROMPTS)]
     for batch_size in (1, 5):
@@ -108,8 +176,9 @@ def run_in(form: str, method: str, folder: Path, dtype: torch.dtype = torch.floa
     """Four steps of training, to be started in this folder."""
     subject = make(form, method, dtype, moved=False)
     data = texts()
-    rows = make_rows(data, "exact", 40, range(len(data)))
-    config = {"validations": 0, "checkpoint_every_s": 1e-9, "micro_batch_size": 2, "keep": "last", "spike_factor": 0} | settings
+    packing: Packing = "padded" if subject.family.encoder_decoder else "exact"
+    rows = make_rows(data, packing, 40, range(len(data)))
+    config = {"packing": packing, "validations": 0, "checkpoint_every_s": 1e-9, "micro_batch_size": 2, "spike_factor": 0} | settings
     material = Material(data, rows, plan_steps(rows, 160, 40, seed=0))
     return Run(subject.adapted, subject.family, material, TrainConfig.model_validate(config), METHODS[method].learning_rate, folder)
 
@@ -117,9 +186,7 @@ def run_in(form: str, method: str, folder: Path, dtype: torch.dtype = torch.floa
 @torch.no_grad()
 def logits(subject: Subject) -> torch.Tensor:
     """Of one text, [tokens, vocabulary], as training and validation see them."""
-    subject.adapted.root.eval()
-    batch = collate(join([IDS], [0]), [[(0, 0, len(IDS))]], "exact")
-    return logits_of(subject.adapted.model, hidden_states(subject.adapted, subject.family, batch))[0, : len(IDS)]
+    return probe_logits(subject.adapted, subject.family, collate(join([IDS], [4]), [[(0, 0, len(IDS))]], "padded"))
 
 
 class Letters:
@@ -143,6 +210,15 @@ def _greedy(adapted: Adapted, prompt: str, steps: int) -> str:
     return letters.decode_after([], [token for token in made if token])
 
 
+def _greedy_answer(adapted: Adapted, prompt: str, steps: int) -> str:
+    letters, made = Letters(), list[int]()
+    ids = torch.tensor(letters.encode(prompt, False))
+    with torch.no_grad():
+        while len(made) < steps and not {0, 2} & {*made}:
+            made.append(int(answered(adapted, ids, torch.tensor([*made, 0]))[-1].argmax()))
+    return letters.decode_after([], [token for token in made if token not in (0, 2)])
+
+
 def _stop_after(step: int) -> Callable[[Any, int], None]:
     def report(progress: Any, steps: int) -> None:
         if progress.step == step:
@@ -158,16 +234,21 @@ def _apart(subject: Subject, errors: tuple[float, float], what: str) -> str:
     return f"{what}: by {loss:.0e} in the loss and {gradients:.0e} in a gradient, where {subject.tolerance:.0e} is rounding"
 
 
-PROBES: dict[str, Probe] = {"packing": packing, "merge": merge, "generation": generation, "saving": saving, "resume": resume}
+PROBES: dict[str, Probe] = {
+    "packing": packing, "padding": padding, "checkpointing": checkpointing, "4-bit": four_bits, "merge": merge, "generation": generation,
+    "saving": saving, "resume": resume,
+}  # fmt: skip
 
 
 def row_of(pair: tuple[str, str]) -> Row:
     """All features of a method on a form: why each does not work, "" where it does."""
     form, method = pair
     try:
-        make(form, method)
+        subject = make(form, method)
     except UserError as error:
         return {"refused": str(error)}
+    if subject.family.encoder_decoder and (reason := method_for_pairs(METHODS[method])):
+        return {"refused": reason}
     return {feature: _tried(PROBES[feature], form, method) for feature in FEATURES if feature in PROBES}
 
 

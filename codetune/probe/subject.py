@@ -85,7 +85,7 @@ def make(form: str, method: str, dtype: torch.dtype = torch.float64, moved: bool
 
 
 def texts() -> TokenisedExamples:
-    """Seven texts of 2 to 25 tokens, the last third of each under the loss."""
+    """Seven texts of 2 to 25 tokens, all after the third under the loss: prompts and answers, if one looks at them so."""
     rng = np.random.default_rng(3)
     return join([rng.integers(3, VOCAB, length).tolist() for length in LENGTHS], [min(3, length - 1) for length in LENGTHS])
 
@@ -104,14 +104,26 @@ def alone(adapted: Adapted, ids: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(logits)
 
 
+def answered(adapted: Adapted, prompt: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    """Logits that predict an encoder-decoder's answer, [tokens, vocabulary], by stock transformers."""
+    marks = family_of(adapted.model.config).marks
+    read = torch.cat([prompt, torch.tensor(marks.after_prompt, dtype=torch.long)])
+    written = torch.cat([torch.tensor(marks.before_answer), answer[:-1]])
+    logits = adapted.model(input_ids=read[None], decoder_input_ids=written[None], use_cache=False).logits[0]
+    return torch.as_tensor(logits[len(marks.before_answer) - 1 :])
+
+
 def loss_alone(adapted: Adapted, data: TokenisedExamples) -> tuple[float, Gradients]:
     """Loss summed over the texts run one by one, and its gradients."""
     adapted.root.zero_grad()
     total = 0.0
     for index in range(len(data)):
         ids, targets = torch.from_numpy(data.example(index).astype(np.int64)), torch.from_numpy(data.targets(index))
-        logits = alone(adapted, ids)
-        loss = torch.nn.functional.cross_entropy(logits[:-1][targets[1:]].double(), ids[1:][targets[1:]], reduction="sum")
+        if adapted.model.config.is_encoder_decoder:
+            logits, labels = answered(adapted, ids[~targets], ids[targets]), ids[targets]
+        else:
+            logits, labels = alone(adapted, ids)[:-1][targets[1:]], ids[1:][targets[1:]]
+        loss = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total, _gradients(adapted)
