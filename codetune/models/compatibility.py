@@ -81,7 +81,8 @@ def tried(config: Any) -> bool:
 def untrainable_in_four_bits(method: MethodConfig) -> str:
     """Why a method has no base in 4 bits; "" for LoRA and its relatives."""
     if isinstance(method, LoraSettings):
-        return ""
+        moves = "PiSSA takes its start out of the base's own weights, which 4 bits cannot hold: use method qlora"
+        return moves if method.init == "pissa" else ""
     if isinstance(method, FullConfig):
         return "weights in 4 bits cannot be trained: use method qlora"
     return f"a base in 4 bits is for LoRA and its relatives, {method.name} has none: use method qlora"

@@ -28,7 +28,7 @@ from codetune.models.families import family_of, targets_of
 from codetune.models.load import LoadedModel, load_model, quiet
 from codetune.models.names import SHIPPED
 from codetune.models.quantized import BLOCK
-from codetune.probe.forms import build
+from codetune.probe.forms import FORMS, build
 from codetune.probe.subject import (
     METHODS,
     START_IDS,
@@ -82,6 +82,8 @@ def four_bits(form: str, method: str) -> str:
     """On a base in 4 bits: the adapter trains, and saved and loaded again gives the same logits, bit for bit."""
     if reason := untrainable_in_four_bits(METHODS[method]):
         return reason
+    if FORMS[form].config(BLOCK).is_encoder_decoder:
+        return method_for_pairs(METHODS[method].model_copy(update={"quantize": "nf4"}))
     with tempfile.TemporaryDirectory() as folder:
         base, saved = Path(folder) / "base", Path(folder) / "adapter"
         build(form, torch.float32, width=BLOCK).save_pretrained(base)

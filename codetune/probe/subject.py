@@ -142,10 +142,14 @@ def loss_packed(subject: Subject, data: TokenisedExamples, packing: Packing = "e
 
 
 def difference(got: tuple[float, Gradients], wanted: tuple[float, Gradients]) -> tuple[float, float]:
-    """Relative: of the losses, and the largest over all gradients by their norms. What trained in one alone differs by all of it."""
+    """Relative: of the losses, and the largest over all gradients by their norms. What trained in one alone differs by all of it.
+
+    Where a gradient is 0 but for rounding, as that of a bias of keys is, relative to the largest of all.
+    """
     if got[1].keys() != wanted[1].keys():
         return 1.0, 1.0
-    errors = [float((got[1][name] - one).norm() / one.norm().clamp_min(1e-30)) for name, one in wanted[1].items()]
+    least = 1e-3 * max(gradient.norm() for gradient in wanted[1].values())
+    errors = [float((got[1][name] - one).norm() / one.norm().clamp_min(least)) for name, one in wanted[1].items()]
     return abs(got[0] / wanted[0] - 1), max(errors, default=0.0)
 
 
