@@ -30,7 +30,8 @@ ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
 
 # torch may be imported where tensors are, and nowhere else.
 TENSOR_MODULES = (
-    "codetune.batches", "codetune.methods", "codetune.models", "codetune.train", "codetune.generate", "codetune.pretraining", "codetune.probe",
+    "codetune.batches", "codetune.methods", "codetune.models", "codetune.train", "codetune.generate", "codetune.pretraining",
+    "codetune.probe",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 
