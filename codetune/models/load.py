@@ -150,13 +150,13 @@ def load_model(
         raise UserError(f"{name} is a run, which cannot be merged in 4 bits: codetune export {name} --to merged --out DIR, then that DIR")
     where, tokenizer = resolve(stages.base), load_tokenizer(name)
     loaded_in = torch.promote_types(dtype, torch.float32) if stages.adapters else dtype
-    settings: dict[str, Any] = {"dtype": loaded_in, "config": config, "attn_implementation": attention_of(config)}
+    settings: dict[str, Any] = {"dtype": loaded_in, "attn_implementation": attention_of(config)}
     if quantize == "nf4":
+        require_blocks(name, auto_model(family), config)
         settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
-        require_blocks(name, config)
     try:
         with plain_linears() if quantize == "nf4" else contextlib.nullcontext():
-            model = auto_model(family).from_pretrained(where, **settings)
+            model = auto_model(family).from_pretrained(where, config=config, **settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     found, kept = staged_hash(model_hash(model), stages.adapters), "bf16" if dtype == torch.bfloat16 else "fp32"

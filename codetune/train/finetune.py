@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from codetune.config import DataConfig, FullConfig, Packing, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
-from codetune.data.training import Maker, tokenise_documents, training_data
+from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.checkpointing import checkpoint_layers
@@ -29,7 +31,9 @@ from codetune.models.machine import hardware, peak_memory_bytes, versions
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, read_json, write_json
+from codetune.records import Json
+from codetune.runs import locked, read_rows, spared, write_json
+from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
@@ -37,25 +41,39 @@ from codetune.train.monitor import validation_loss
 from codetune.train.plan import plan_steps
 from codetune.train.precision import autocast, loading, narrow, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.run import Material, Run
+from codetune.train.run import METRICS, Material, Run, Sampler
 from codetune.train.start import stands_on, started, whole_start
+from codetune.train.trackers import open_trackers, require_trackers
 
 ADAPTER = "adapter"
 RESULT = "train.json"
+SamplerOf = Callable[[LoadedModel], Sampler]
 
 
-def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> dict[str, Any]:
+def finetune(
+    recipe: TrainRecipe,
+    folder: Path,
+    report: Callable[[Progress, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+    sampler_of: SamplerOf | None = None,
+    notes: Json | None = None,
+) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
+    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`. `notes` go
+    into what is returned.
+
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
-    trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
+    trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
+    setting that cannot work, before anything is trained.
     """
     recipe = on_this_machine(recipe)
     with locked(folder):
         config = recipe.model_dump(mode="json") | stands_on(recipe, folder)
-        _refuse_another_recipe(config, folder)
-        if (folder / RESULT).exists():
-            return dict(read_json(folder / RESULT))
+        if (kept := kept_result(config, folder / RESULT)) is not None:
+            return kept
+        require_monitored(recipe, sampler_of is not None)
+        require_trackers(recipe.trackers)
         write_json(folder / "config.json", config)
         recipe = settle_method(recipe)
         loaded = load_base(recipe)
@@ -63,11 +81,14 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None))
+        told = spared(report or (lambda *_: None)), spared(warn)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told)
         loss_before = validation_loss(run) if material.validation is not None else None
         adapted = adapt(recipe, loaded)
         watch = Watch.over(adapted)
-        progress = train(replace(run, adapted=adapted))
+        run = replace(run, adapted=adapted, sampler=sampler_of(loaded) if sampler_of else None)
+        with open_trackers(recipe, folder, max((row["step"] for row in read_rows(folder / METRICS)), default=0), warn) as trackers:
+            progress = train(replace(run, trackers=trackers))
         peak_memory = peak_memory_bytes(recipe.device)
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
@@ -83,14 +104,22 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
+        summary |= notes or {}
         write_json(folder / RESULT, summary)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        if not ended_by_bad_step(folder):
+            shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return summary
+
+
+def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
+    """Raises UserError where the run is to go by a pass rate that nothing measures."""
+    if recipe.train.monitor == "pass_rate" and not samples:
+        raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
 
 
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
     """The validation loss of the base model and of the kept weights, as nats per token and bits per byte; empty without validation."""
-    after = progress.best_val_loss if recipe.train.keep == "best" else progress.last_val_loss
+    after = progress.last_val_loss if recipe.train.keep == "last" or progress.kept is None else progress.kept[1]
     if before is None or after is None or material.validation is None:
         return {}
     scale = bits_per_byte(1.0, material.validation, loaded.tokenizer)
@@ -140,23 +169,6 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     return load_model(recipe.model, **loading(recipe))
 
 
-def _refuse_another_recipe(config: dict[str, Any], folder: Path) -> None:
-    """What a folder holds of other settings cannot be gone on from, and is not thrown away unasked."""
-    state = "finished" if (folder / RESULT).exists() else "stopped" if (folder / CHECKPOINT).exists() else ""
-    if not state:
-        return
-    before, now = _determining(read_json(folder / "config.json")), _determining(config)
-    differing = sorted(key for key in now if before.get(key) != now[key])
-    if differing:
-        differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
-        raise UserError(f"{folder} holds a {state} run of another recipe ({differ}): choose another --out, or remove it")
-
-
-def _determining(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what changes no result, or not by intent: where it is kept and computed, and how often it is saved."""
-    return {**config, "out": None, "device": None, "train": {**config["train"], "checkpoint_every_s": None}}
-
-
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
     with autocast(recipe.train, loaded.model.device):
         return probe_logits(adapted, loaded.family, probe)
@@ -180,7 +192,7 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
             f"max_seq_len={config.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
             f"set train.max_seq_len to {family.max_positions - taken} or less"
         )
-    examples, validation = load_corpus(recipe.data) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
     if family.encoder_decoder:
         for held in filter(None, (examples, validation)):
             require_pairs(held, recipe.data.source)
@@ -188,19 +200,23 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
     held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
     validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
-    return Material(examples, rows, steps, validation, validation_rows)
+    return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
 
 
-def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:
-    """Training and validation examples; plain code of the training gets its holes, that of the validation none."""
+Tokenised = tuple[TokenisedExamples, TokenisedExamples | None, Callable[[Sequence[int]], list[str]]]
+
+
+def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> Tokenised:
+    """Training and validation examples; plain code of the training gets its holes, that of the validation none. And who is who."""
     data, tokenizer = training_data(recipe.data, recipe.decontaminate), loaded.tokenizer
     infilling = infilling_of(recipe.data.infilling, tokenizer.vocabulary, recipe.seed)
     template, limit = loaded.template(recipe.data.prompt_style), recipe.train.max_seq_len
     maker = Maker(template, tokenizer, limit, recipe.data.loss_on, infilling, data.left_out)
     examples = tokenise_documents(data.train, maker, data.folder)
+    names = partial(names_of, shards=data.train, maker=maker)
     if not any(data.validation):
-        return examples, None
-    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder)
+        return examples, None, names
+    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder), names
 
 
 def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples | None]:
@@ -246,8 +262,8 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
         "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
-        "last_val_loss": progress.last_val_loss,
+        "last_val_loss": progress.last_val_loss, "best_pass_rate": progress.best_pass_rate, "last_pass_rate": progress.last_pass_rate,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
-        "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
+        "bad_steps": progress.bad_steps, "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
         "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

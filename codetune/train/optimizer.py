@@ -64,7 +64,8 @@ def make_optimizer(
     """
     muon = {name: p for name, p in trained.items() if config.optimizer == "muon" and _is_matrix(name, p)}
     rest = {name: p for name, p in trained.items() if name not in muon}
-    groups, muon_groups = (_groups(each, config.weight_decay, factors or {}) for each in (rest, muon))
+    groups = _groups(rest, config.weight_decay, factors or {})
+    muon_groups = _groups(muon, config.weight_decay, factors or {})
     widened = Widened(trained.values()) if any(p.dtype == torch.bfloat16 for p in trained.values()) else None
     if widened is not None:
         stand_in = dict(zip(trained.values(), widened.stand_ins(), strict=True))
