@@ -60,7 +60,7 @@ def train(
         report = _bar(progress) if console.is_terminal else _lines(console)
         trials = told(console, report if console.is_terminal else lambda now, steps: None, warn)
         summary = finetune(loaded, folder, _once_resumed(console, report), warn, trials)
-    if not before and loaded.architecture is None:
+    if not before and loaded.architecture is None and (folder / RESULT).exists():
         write_card(find(str(folder)), folder / ADAPTER, loaded.model, "fp32" if loaded.method.name == "full" else "")
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
