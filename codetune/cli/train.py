@@ -2,6 +2,7 @@
 
     codetune train recipes/train-lora.yaml
     codetune train train-lora.yaml --set method.lora_rank=8 --out runs/rank-8
+    codetune train train-lora.yaml --nproc 2
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -19,8 +21,11 @@ from rich.table import Table
 
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
+from codetune.models.machine import device
 from codetune.records import Json
 from codetune.train.finetune import ADAPTER, RESULT, finetune
+from codetune.train.launch import launch, refuse_processes
+from codetune.train.parallel import Group, joined
 from codetune.train.resume import Progress as TrainProgress
 
 app = typer.Typer(add_completion=False)
@@ -34,15 +39,29 @@ def train(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set train.train_tokens=100000.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: the recipe's `out`, else runs/<name>.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    nproc: Annotated[int, typer.Option(help="Train in so many processes on this machine, a GPU each: docs/parallel.md.")] = 1,
 ) -> None:
     """Tune a model as a recipe says. Stopped or killed, the same command goes on where it was."""
     loaded = load_recipe(recipe_path(recipe), TrainRecipe, overrides or [])
     folder = out or loaded.out or Path("runs") / loaded.name
+    if nproc != 1:
+        refuse_processes(nproc, torch.cuda.device_count(), device())
+        options = [*(f"--set={each}" for each in overrides or []), f"--out={folder}", *(["--json"] if as_json else [])]
+        raise typer.Exit(launch(["train", str(recipe), *options], nproc))
+    with joined(device()) as group:
+        _train(loaded, folder, as_json, group)
+
+
+def _train(loaded: TrainRecipe, folder: Path, as_json: bool, group: Group) -> None:
+    """The command in one process; of several, the first does the talking."""
     console = to_stderr()
+    console.quiet = not group.leads
     before = (folder / RESULT).exists()
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)))
+        summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)), group)
+    if not group.leads:
+        return
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
     if not summary["losses_finite"]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,7 @@ from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
+from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import plan_steps
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import Material, Run
@@ -40,32 +42,44 @@ ADAPTER = "adapter"
 RESULT = "train.json"
 
 
-def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> dict[str, Any]:
+def finetune(
+    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, group: Group = ALONE
+) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
-    trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
+    trained again. Several processes that train together call this alike, each with its `group`; the first of them writes.
+    Raises UserError for a model, data set or setting that cannot work, before anything is trained.
     """
-    with locked(folder):
+    with locked(folder) if group.leads else contextlib.nullcontext():
         config = recipe.model_dump(mode="json")
-        _refuse_another_recipe(config, folder)
-        if (folder / RESULT).exists():
-            return dict(read_json(folder / RESULT))
-        write_json(folder / "config.json", config)
+        if group.leads:
+            _refuse_another_recipe(config, folder)
+        if done := group.share(dict(read_json(folder / RESULT)) if group.leads and (folder / RESULT).exists() else None):
+            return done
+        if group.leads:
+            write_json(folder / "config.json", config)
         loaded = load_base(recipe)
-        material = prepare(recipe, loaded)
+        with group.leader_first():
+            material = prepare(recipe, loaded)
+        group.refuse_differing("models or data", f"{loaded.model_hash} {len(material.examples)} {material.steps}")
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None))
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None), group)
         loss_before = validation_loss(run) if material.validation is not None else None
-        adapted = adapt(recipe, loaded)
-        watch = Watch.over(adapted)
-        progress = train(replace(run, adapted=adapted))
+        run = replace(run, adapted=adapt(recipe, loaded))
+        watch = Watch.over(run.adapted)
+        run.spread()
+        progress = train(run)
         peak_memory = peak_memory_bytes()
+        adapted = run.whole()
+        if not group.leads:
+            return group.share({})
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
+        summary["processes"] = group.size
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -78,7 +92,7 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
         write_json(folder / RESULT, summary)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        return summary
+        return group.share(summary)
 
 
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from codetune.runs import append_row, read_rows, write_rows
-from codetune.train.gradient import step_gradient
+from codetune.train.gradient import clip_gradients, step_gradient
 from codetune.train.monitor import measure
 from codetune.train.optimizer import Optimizer, make_optimizer
 from codetune.train.resume import Progress, load_best, load_checkpoint, save_checkpoint
@@ -28,7 +28,7 @@ def train(run: Run) -> Progress:
     Every step's gradient is that of the mean loss over all supervised tokens of the step, however it is cut into
     micro-batches. Ctrl-C saves a checkpoint first; on CPU a resumed run ends with the same weights, bit for bit.
     """
-    trained = run.adapted.trained()
+    trained = run.trained()
     optimizer = make_optimizer(trained, run.config, run.learning_rate)
     progress = load_checkpoint(run.folder, trained, optimizer) or Progress()
     write_rows(run.folder / METRICS, [row for row in read_rows(run.folder / METRICS) if row["step"] <= progress.step])
@@ -74,7 +74,7 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optim
     for group in optimizer.param_groups:
         group["lr"] = rate
     loss_sum, supervised, tokens = step_gradient(run, run.material.steps[progress.step])
-    norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), run.config.max_grad_norm))
+    norm = clip_gradients(run, trained)
     loss = loss_sum / supervised
     if not (math.isfinite(loss) and math.isfinite(norm)):
         progress.losses_finite, progress.stopped = False, f"loss {loss} and gradient norm {norm} at step {progress.step + 1}"
@@ -91,5 +91,6 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optim
     row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, "loss": loss, "lr": rate, "grad_norm": norm}
     row |= {"seconds": progress.seconds, "tokens_per_s": tokens / seconds}
     row |= measure(run, trained, progress)
-    append_row(run.folder / METRICS, row)
-    run.report(progress, steps)
+    if run.group.leads:
+        append_row(run.folder / METRICS, row)
+        run.report(progress, steps)

@@ -6,9 +6,7 @@ import math
 
 import torch
 
-from codetune.batches import collate
-from codetune.models.forward import summed_loss
-from codetune.train.gradient import precision
+from codetune.train.gradient import precision, shared_batches
 from codetune.train.resume import Progress, save_best
 from codetune.train.run import Run
 
@@ -23,14 +21,14 @@ def validation_loss(run: Run) -> float:
     """Mean loss per supervised token of the validation set, packed exactly."""
     material = run.material
     assert material.validation is not None
-    device, total, count = run.adapted.model.device, 0.0, 0
+    device, total, count = run.adapted.model.device, 0.0, 0.0
     run.adapted.root.eval()
-    for at in range(0, len(material.validation_rows), run.config.micro_batch_size):
-        batch = collate(material.validation, material.validation_rows[at : at + run.config.micro_batch_size], "exact").to(device)
+    for batch, weight in shared_batches(run, material.validation, material.validation_rows, "exact"):
         with precision(run.config, device):
-            total += float(summed_loss(run.adapted, run.family, batch))
-        count += batch.num_targets
+            total += weight * float(run.summed_loss(batch.to(device)))
+        count += weight * batch.num_targets
     run.adapted.root.train()
+    total, count = run.group.total(total, count)
     return total / max(1, count)
 
 

@@ -6,13 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from codetune.batches import Batch
 from codetune.config import TrainConfig
 from codetune.data.pack import Row
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
+from codetune.models.forward import summed_loss
+from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import Step
 from codetune.train.resume import Progress
+from codetune.train.sharded import Shards, refuse_what_cannot_be_sharded
 
 METRICS = "metrics.jsonl"
 
@@ -30,7 +36,10 @@ class Material:
 
 @dataclass(slots=True)
 class Run:
-    """A method attached to a model, its material, and how to train it. `report` is told after every step."""
+    """A method attached to a model, its material, and how to train it. `report` is told after every step.
+
+    `group` are the processes that train it together, and `shards` what this one holds of a model that is sharded over them.
+    """
 
     adapted: Adapted
     family: Family
@@ -39,3 +48,31 @@ class Run:
     learning_rate: float
     folder: Path
     report: Callable[[Progress, int], None] = lambda progress, steps: None
+    group: Group = ALONE
+    shards: Shards | None = None
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """What this process's optimiser steps: the trained parameters, or its shards of them."""
+        return self.adapted.trained() if self.shards is None else self.shards.trained
+
+    def summed_loss(self, batch: Batch) -> torch.Tensor:
+        """Cross-entropy summed over the batch's targets, as of `models.forward.summed_loss`."""
+        return summed_loss(self.adapted, self.family, batch) if self.shards is None else self.shards.summed_loss(batch)
+
+    def spread(self) -> None:
+        """Start all processes from the same weights, sharded over them where the recipe says so. Raises UserError for what cannot be."""
+        if self.group.size == 1:
+            return
+        self.group.same_start(self.adapted.trained().values())
+        if self.config.parallel == "fsdp":
+            refuse_what_cannot_be_sharded(self.adapted, self.config.optimizer)
+            self.shards = Shards(self.adapted, self.family, self.group)
+
+    def whole(self) -> Adapted:
+        """The tuned model in one piece: in the first process, where it was sharded."""
+        if self.shards is None:
+            return self.adapted
+        whole = self.shards.whole()
+        if self.group.leads:
+            whole.root.to(self.adapted.model.device)
+        return whole
