@@ -18,7 +18,8 @@ from codetune.data.tokenise import TokenisedExamples
 from codetune.data.training import Maker, tokenise_documents
 from codetune.methods import Adapted, attach
 from codetune.models.families import linear_layers
-from codetune.models.load import SHIPPED, LoadedModel, load_model, no_dropout
+from codetune.models.load import LoadedModel, load_model, no_dropout
+from codetune.models.names import SHIPPED
 from codetune.prompts.template import make_template
 from codetune.records import Document
 

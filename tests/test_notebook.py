@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 import codetune
-from codetune.models.load import SHIPPED
+from codetune.models.names import SHIPPED
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "examples" / "quickstart.ipynb"
 

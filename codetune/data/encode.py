@@ -6,7 +6,7 @@ answer's first token is the same whatever stands before it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -30,10 +30,10 @@ class Tokenizer(Protocol):
     bos_id: int | None
     eos_id: int
 
-    def encode(self, text: str, with_bos: bool) -> list[int]:
-        """Ids of a text's start: a prompt, or a document."""
+    def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
+        """Ids of a text's start: a prompt, or a document. With `marks`, names of special tokens stand for them; else they are text."""
 
-    def encode_continuation(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
         """Ids of a text that follows other text: no BOS, and no leading space invented."""
 
 
@@ -41,10 +41,10 @@ class Tokenizer(Protocol):
 class BatchTokenizer(Protocol):
     """A tokenizer that also takes many texts in one call: the same ids, sooner."""
 
-    def encode_starts(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_starts(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
         """`encode` of each, without BOS."""
 
-    def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_continuations(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
         """`encode_continuation` of each."""
 
 
@@ -53,17 +53,19 @@ def encode(rendered: Rendered, tokenizer: Tokenizer, loss_on: LossOn = "completi
 
     An EOS counts where the answer before it does. BOS comes first by the tokenizer's own habit, unless the text holds it.
     """
-    texts = [segment.text for segment in rendered.segments]
-    start = tokenizer.encode(texts[0], with_bos=not rendered.has_special)
-    return _joined(rendered, [start, *map(tokenizer.encode_continuation, texts[1:])], tokenizer.eos_id, loss_on)
+    texts = [(segment.text, rendered.has_marks(number)) for number, segment in enumerate(rendered.segments)]
+    start = tokenizer.encode(texts[0][0], not rendered.has_special, texts[0][1])
+    rest = [tokenizer.encode_continuation(text, marks) for text, marks in texts[1:]]
+    return _joined(rendered, [start, *rest], tokenizer.eos_id, loss_on)
 
 
 def encode_all(rendereds: Sequence[Rendered], tokenizer: Tokenizer, loss_on: LossOn = "completion") -> list[Encoded]:
     """`encode` of each; in a few calls where the tokenizer takes many texts at once."""
     if not isinstance(tokenizer, BatchTokenizer):
         return [encode(rendered, tokenizer, loss_on) for rendered in rendereds]
-    starts = iter(tokenizer.encode_starts([rendered.segments[0].text for rendered in rendereds]))
-    others = iter(tokenizer.encode_continuations([segment.text for rendered in rendereds for segment in rendered.segments[1:]]))
+    texts = [[(segment.text, rendered.has_marks(number)) for number, segment in enumerate(rendered.segments)] for rendered in rendereds]
+    starts = _in_order([one[0] for one in texts], tokenizer.encode_starts)
+    others = _in_order([text for one in texts for text in one[1:]], tokenizer.encode_continuations)
     made = []
     for rendered in rendereds:
         bos = [tokenizer.bos_id] if tokenizer.bos_id is not None and not rendered.has_special else []
@@ -100,7 +102,7 @@ def encode_documents(
 
 def encode_prompt(prompt: str, tokenizer: Tokenizer, has_special: bool = False) -> list[int]:
     """Ids of an inference prompt; BOS by the family's rule, unless the text has it (chat templates)."""
-    return tokenizer.encode(prompt, with_bos=not has_special)
+    return tokenizer.encode(prompt, not has_special, has_special)
 
 
 def encode_pair(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -156,6 +158,12 @@ def endings_of(examples: Iterable[Encoded], ends: Collection[int]) -> Endings:
     offsets = np.cumsum([0, *(len(ids) for ids, _ in kept)], dtype=np.int64)
     ids = np.array([token for ids, _ in kept for token in ids], dtype=np.int32)
     return endings(ids, np.array([flag for _, flags in kept for flag in flags], dtype=np.bool_), offsets, ends)
+
+
+def _in_order(texts: Sequence[tuple[str, bool]], encode_many: Callable[[list[str], bool], list[list[int]]]) -> Iterator[list[int]]:
+    """Ids of texts with and without marks, each kind in one call."""
+    made = {marks: iter(encode_many([text for text, has in texts if has == marks], marks)) for marks in (False, True)}
+    return (next(made[marks]) for _, marks in texts)
 
 
 def _joined(rendered: Rendered, pieces: Sequence[list[int]], eos_id: int, loss_on: LossOn) -> Encoded:

@@ -21,7 +21,7 @@ from codetune.data.shards import over_shards
 from codetune.errors import UserError
 from codetune.runs import write_atomically
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 Encoded = tuple[Sequence[int], Sequence[bool]]  # ids, and which of them count for the loss
 Shard = TypeVar("Shard")
 

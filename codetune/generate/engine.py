@@ -20,7 +20,7 @@ from codetune.generate.fake import cut_at_stop
 from codetune.generate.request import TOO_LONG, Generated, Report, Request
 from codetune.generate.sampling import choose, stream
 from codetune.methods import Adapted, SoftPrompt
-from codetune.models.forward import logits_of, prefix_cache
+from codetune.models.forward import as_taken, logits_of, prefix_cache
 from codetune.models.load import LoadedModel
 
 _STOP_TAIL_TOKENS = 12  # a stop sequence is looked for in the text of so many last tokens
@@ -94,6 +94,7 @@ class _Batch:
         self.loaded, self.adapted, self.decoding = loaded, adapted, decoding
         self.live = sequences
         self.device = adapted.model.device
+        self.stop_ids = loaded.stop_ids
         self.virtual = adapted.num_virtual_tokens
         self.shared = _shared([one.prompt for one in sequences])
         self.lead = self.virtual + self.shared  # columns that are the same for every row
@@ -169,7 +170,7 @@ class _Batch:
         return chosen[rows]
 
     def _finish(self, one: _Sequence, token: int) -> str:
-        if token == self.loaded.tokenizer.eos_id:
+        if token in self.stop_ids:
             return "eos"
         if one.request.stop:
             tail = self.loaded.tokenizer.decode_after(one.prompt if len(one.ids) < 4 else [], one.ids[-_STOP_TAIL_TOKENS:])
@@ -203,7 +204,7 @@ class _Batch:
         model = self.adapted.model
         decoder = getattr(model, model.base_model_prefix)
         limit = self.loaded.family.max_positions - 1  # a row that has ended may run past it until it is dropped
-        inputs |= {"attention_mask": mask[:, None], "position_ids": positions.clamp(max=limit)}
+        inputs |= {"attention_mask": as_taken(mask[:, None], model), "position_ids": positions.clamp(max=limit)}
         out = decoder(past_key_values=self.cache, use_cache=True, **inputs)
         last: torch.Tensor = out.last_hidden_state[:, -1]
         return last

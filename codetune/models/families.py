@@ -1,16 +1,65 @@
-"""What differs between model families, read off a model's config: heads for prefixes, positions, windows, linear layers."""
+"""What differs between model families: layers that methods take hold of, heads for prefixes, positions, windows, and what is refused.
+
+Shapes are read off a model's config and layers. What no config says stands in `FAMILIES`, by `model_type`: which layers write into
+the stream, and which make keys and values. A type that is not there is tuned by every method that needs none of that.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import transformers
 from transformers.pytorch_utils import Conv1D
 
 from codetune.errors import UserError
+from codetune.methods.targets import Targets
 
 _ALWAYS_ALIBI = {"bloom", "mpt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a family's code says and its configs do not. Names are suffixes of module paths."""
+
+    attention_output: tuple[str, ...]
+    mlp_output: tuple[str, ...]
+    keys_values: tuple[str, ...]  # the layers that make them, together with the queries where they are fused
+    fused: str = ""  # what one matrix holds of several: one LoRA A serves all of it
+    positions: Literal["rotary", "learned", "relative"] = "rotary"
+
+
+_LLAMA = Facts(("self_attn.o_proj",), ("mlp.down_proj",), ("self_attn.k_proj", "self_attn.v_proj"))
+_NEOX = Facts(("attention.dense",), ("mlp.dense_4h_to_h",), ("attention.query_key_value",), "query_key_value: queries, keys and values")
+FAMILIES: dict[str, Facts] = {
+    "gpt2": Facts(("attn.c_proj",), ("mlp.c_proj",), ("attn.c_attn",), "c_attn: queries, keys and values", "learned"),
+    "gpt_bigcode": Facts(("attn.c_proj",), ("mlp.c_proj",), ("attn.c_attn",), "c_attn: queries, keys and values", "learned"),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma": _LLAMA,
+    "granite": _LLAMA,
+    "starcoder2": Facts(("self_attn.o_proj",), ("mlp.c_proj",), ("self_attn.k_proj", "self_attn.v_proj")),
+    "phi": Facts(("self_attn.dense",), ("mlp.fc2",), ("self_attn.k_proj", "self_attn.v_proj")),
+    "phi3": Facts(
+        ("self_attn.o_proj",), ("mlp.down_proj",), ("self_attn.qkv_proj",), "qkv_proj: queries, keys and values; gate_up_proj: gate and up"
+    ),
+    "gpt_neox": _NEOX,
+    "falcon": Facts(
+        ("self_attention.dense",), ("mlp.dense_4h_to_h",), ("self_attention.query_key_value",), "query_key_value: queries, keys and values"
+    ),
+    "codegen": Facts(("attn.out_proj",), ("mlp.fc_out",), ("attn.qkv_proj",), "qkv_proj: queries, values and keys, in four shards"),
+    "t5": Facts(
+        ("SelfAttention.o", "EncDecAttention.o"), ("DenseReluDense.wo",),
+        ("SelfAttention.k", "SelfAttention.v", "EncDecAttention.k", "EncDecAttention.v"), positions="relative",
+    ),
+    "plbart": Facts(
+        ("self_attn.out_proj", "encoder_attn.out_proj"), ("fc2",),
+        ("self_attn.k_proj", "self_attn.v_proj", "encoder_attn.k_proj", "encoder_attn.v_proj"), positions="learned",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +67,20 @@ class Family:
     """The shape facts that methods, masks and forecasts need."""
 
     model_type: str
-    num_layers: int
+    num_layers: int  # of the decoder
     hidden_size: int
     vocab_size: int
     kv_heads: int  # heads of the keys and values: fewer than query heads in grouped- and multi-query attention
     head_dim: int
     max_positions: int
     sliding_window: int | None  # a query sees keys at most this many positions back, itself included
+    encoder_decoder: bool = False
 
 
 def family_of(config: Any) -> Family:
     """The facts of a transformers config. Raises UserError for models that packed training would get wrong."""
+    if foreign := [name for name in getattr(config, "architectures", None) or () if not hasattr(transformers, name)]:
+        raise UserError(f"{foreign[0]} is no architecture of transformers: it needs code from its hub page, which codetune does not run")
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{config.model_type} is an encoder-decoder model; codetune tunes decoder-only models so far")
     if getattr(config, "alibi", False) or config.model_type in _ALWAYS_ALIBI:
@@ -48,6 +100,25 @@ def family_of(config: Any) -> Family:
     )
 
 
+def targets_of(model: torch.nn.Module) -> Targets:
+    """Where methods may take hold of a model; on the meta device, too."""
+    config: Any = model.config
+    family, facts = family_of(config), FAMILIES.get(config.model_type)
+    known = facts or Facts((), (), ())
+    return Targets(
+        linear=tuple(linear_layers(model)),
+        attention_output=known.attention_output,
+        mlp_output=known.mlp_output,
+        ia3=known.keys_values,
+        ia3_feedforward=known.mlp_output,
+        norms=tuple(sorted(_norms(model))),
+        has_biases=any(name.endswith(".bias") and not _is_norm(name, model) for name, _ in model.named_parameters()),
+        kv_heads=family.kv_heads,
+        head_dim=family.head_dim,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
+
+
 def linear_layers(model: torch.nn.Module) -> list[str]:
     """Names of all linear layers but the LM head, as LoRA targets (GPT-2's Conv1D included), deduplicated by leaf."""
     head = model.get_output_embeddings()  # type: ignore[operator]
@@ -57,6 +128,19 @@ def linear_layers(model: torch.nn.Module) -> list[str]:
         if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     }
     return sorted(leaves)
+
+
+def _norms(model: torch.nn.Module) -> set[str]:
+    """Leaf names of norms: LayerNorm and the RMSNorms that each family writes for itself."""
+    return {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if type(module).__name__.endswith("Norm") and next(module.parameters(recurse=False), None) is not None
+    }
+
+
+def _is_norm(parameter: str, model: torch.nn.Module) -> bool:
+    return type(model.get_submodule(parameter.rpartition(".")[0])).__name__.endswith("Norm")
 
 
 def _kv_heads(config: Any, heads: int) -> int:

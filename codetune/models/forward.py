@@ -50,7 +50,15 @@ def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str
             unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
             return {"attention_mask": unused, LAYOUT: layout}
     mask = attention_mask(batch, virtual, adapted.soft_prompt is SoftPrompt.EMBEDDINGS, family.sliding_window)
-    return {"attention_mask": mask}
+    return {"attention_mask": as_taken(mask, adapted.model)}
+
+
+def as_taken(mask: torch.Tensor, model: Any) -> torch.Tensor:
+    """A boolean mask as the model's attention takes it: as it is, or, by CodeGen's, as numbers that are added to the scores."""
+    if model.config._attn_implementation != "eager":
+        return mask
+    dtype = compute_dtype(model)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def prefix_cache(adapted: Adapted, family: Family, rows: int) -> DynamicCache:

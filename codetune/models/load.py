@@ -13,24 +13,12 @@ import torch
 import transformers
 
 from codetune.config import Architecture
-from codetune.errors import UserError, nearest
+from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.models.names import resolve
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
-
-SHIPPED = {"codetune-base": Path(__file__).parent.parent / "assets" / "codetune-base"}
-ALIASES = {
-    "gpt2": "openai-community/gpt2",
-    "gpt2-medium": "openai-community/gpt2-medium",
-    "gpt2-large": "openai-community/gpt2-large",
-    "gpt2-xl": "openai-community/gpt2-xl",
-    "codegpt": "microsoft/CodeGPT-small-py",
-    "codegpt-adapted": "microsoft/CodeGPT-small-py-adaptedGPT2",
-    "falcon-7b": "tiiuae/falcon-7b",
-    "mistral-7b": "mistralai/Mistral-7B-v0.1",
-    "codellama-7b": "codellama/CodeLlama-7b-hf",
-}
 
 
 class TextTokenizer:
@@ -72,24 +60,24 @@ class TextTokenizer:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
         return make_template(style, self.chat_template, examples, self.bos_token, self.eos_token)
 
-    def encode(self, text: str, with_bos: bool) -> list[int]:
-        ids: list[int] = self.inner.encode(text, add_special_tokens=False)
+    def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False, split_special_tokens=not marks)
         return [self.bos_id, *ids] if with_bos and self.bos_id is not None else ids
 
-    def encode_continuation(self, text: str) -> list[int]:
-        ids: list[int] = self.inner.encode(self._anchor + text, add_special_tokens=False)
-        return ids[self._anchor_ids :]
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
+        return self.encode(self._anchor + text, with_bos=False, marks=marks)[self._anchor_ids :]
 
-    def encode_starts(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_starts(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
         """`encode` of each, without BOS."""
         backend = getattr(self.inner, "backend_tokenizer", None)
         if backend is None:  # a tokenizer written in Python
-            return [self.encode(text, with_bos=False) for text in texts]
+            return [self.encode(text, with_bos=False, marks=marks) for text in texts]
+        backend.encode_special_tokens = not marks
         return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def encode_continuations(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_continuations(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
         """`encode_continuation` of each."""
-        return [ids[self._anchor_ids :] for ids in self.encode_starts([self._anchor + text for text in texts])]
+        return [ids[self._anchor_ids :] for ids in self.encode_starts([self._anchor + text for text in texts], marks)]
 
     def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
         """The text that `ids` add to the prompt's, exact also where a token alone would lose its leading space."""
@@ -109,24 +97,16 @@ class LoadedModel:
     family: Family
     model_hash: str
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: the tokenizer's EOS, and those of the model's own generation config (a chat model's end of turn)."""
+        config = getattr(self.model, "generation_config", None)
+        own = getattr(config, "eos_token_id", None)
+        return frozenset([self.tokenizer.eos_id, *([own] if isinstance(own, int) else own or ())])
+
     def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""
         return self.tokenizer.template(style, examples)
-
-
-def resolve(name: str) -> str:
-    """A folder or a hub id for a model's name. Raises UserError for an unknown bare name."""
-    if name in SHIPPED:
-        return str(SHIPPED[name])
-    if name in ALIASES:
-        return ALIASES[name]
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").exists():
-            raise UserError(f"no model in folder {name}: it has no config.json")
-        return name
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return name
-    raise UserError(f"no model {name!r}: {nearest(name, [*SHIPPED, *ALIASES])}, or a folder, or a hub id such as org/name")
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
@@ -148,7 +128,8 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu
         no_dropout(config)
         family = family_of(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation="sdpa")
+        attention = attention_of(config)
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     use_document_attention(model)
@@ -169,6 +150,12 @@ def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> 
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     use_document_attention(model)
     return LoadedModel("new", model, TextTokenizer(tokenizer), family_of(config), model_hash(model))
+
+
+def attention_of(config: Any) -> str:
+    """The attention to load a model with: SDPA, or what CodeGen and others of its age have alone."""
+    kind = transformers.AutoModelForCausalLM._model_mapping.get(type(config), None)
+    return "sdpa" if kind is None or kind._supports_sdpa else "eager"
 
 
 def no_dropout(config: Any) -> None:
@@ -197,6 +184,8 @@ def quiet() -> None:
 def reason_of(error: Exception) -> str:
     """Why a model could not be loaded, in one line that says what to do."""
     text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return "it needs code from its hub page, which codetune does not run; give a model of an architecture that transformers has"
     if "gated" in text.lower() or "401" in text or "403" in text:
         return "it is gated: accept its licence on its hub page, then run `hf auth login`"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't" in text.lower() or "not a local folder" in text.lower():

@@ -13,7 +13,8 @@ from transformers.pytorch_utils import Conv1D
 from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainRecipe
 from codetune.errors import UserError
 from codetune.models.families import Family, family_of, linear_layers
-from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of, resolve
+from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of
+from codetune.models.names import resolve
 
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 

@@ -132,9 +132,13 @@ def infill(text: str, config: InfillingConfig, marks: Marks, rng: random.Random)
     start, stop = sorted(int(rng.random() * (len(text) + 1)) for _ in range(2))
     form = (marks.spm if suffix_first else marks.psm) or marks.psm or marks.spm or ()
     prefix = f"{marks.before_prefix}{text[:start]}" if start else ""
-    middle = text[start:stop] + marks.end
+    middle = text[start:stop]
     pieces = {Part.PREFIX: prefix, Part.SUFFIX: text[stop:], Part.MIDDLE: middle, Part.WHOLE: prefix + middle}
-    segments = [Segment(part, supervised=False) if isinstance(part, str) else Segment(pieces[part], supervised=True) for part in form[:-1]]
+    end = [Segment(marks.end, supervised=True, ends_turn=True, is_mark=True)] if marks.end else []
+    segments = [
+        Segment(part, supervised=False, is_mark=True) if isinstance(part, str) else Segment(pieces[part], supervised=True)
+        for part in form[:-1]
+    ]
     last = form[-1]
     assert isinstance(last, Part)  # every form ends with what is to be written
-    return Rendered((*segments, Segment(pieces[last], supervised=True, ends_turn=True)))
+    return Rendered((*segments, Segment(pieces[last], supervised=True, ends_turn=not end), *end))

@@ -15,11 +15,13 @@ class Segment:
     text: str
     supervised: bool
     ends_turn: bool = False  # an answer, or the whole text, ends here
+    is_mark: bool = False  # a token of the family's own, by its name: elsewhere a text that spells one is just a text
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A training text. `has_special` means that the text itself holds BOS and turn marks, as a chat template writes them."""
+    """A training text. `has_special` means that the text itself holds BOS and turn marks, as a chat template writes them: then names
+    of special tokens stand for them everywhere in it."""
 
     segments: tuple[Segment, ...]
     has_special: bool = False
@@ -59,7 +61,12 @@ class Rendered:
         """Whether EOS comes after a segment: where an answer ends and the text has no turn marks of its own, and at the very end."""
         return self.segments[number].ends_turn and (not self.has_special or number == len(self.segments) - 1)
 
+    def has_marks(self, number: int) -> bool:
+        """Whether names of special tokens in a segment stand for the tokens."""
+        return self.has_special or self.segments[number].is_mark
+
     @property
     def _last(self) -> int:
-        """The last supervised segment."""
-        return max((number for number, segment in enumerate(self.segments) if segment.supervised), default=len(self.segments))
+        """The last supervised segment that is no mark."""
+        learned = (number for number, segment in enumerate(self.segments) if segment.supervised and not segment.is_mark)
+        return max(learned, default=len(self.segments))

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from codetune.models.load import SHIPPED, load_model
+from codetune.models.load import load_model
+from codetune.models.names import SHIPPED
 from codetune.runs import read_json
 from codetune.train.finetune import ADAPTER, RESULT
 

@@ -14,9 +14,10 @@ from tokenizers import models, pre_tokenizers
 from codetune.config import InfillingConfig
 from codetune.data import conala, humaneval
 from codetune.data.encode import Encoded, encode, encode_all, encode_documents, encode_prompt, endings, endings_of
-from codetune.models.load import SHIPPED, TextTokenizer, load_tokenizer
+from codetune.models.load import TextTokenizer, load_tokenizer
+from codetune.models.names import SHIPPED
 from codetune.prompts.infill import Infilling, marks_from, marks_of
-from codetune.prompts.rendered import Rendered
+from codetune.prompts.rendered import Rendered, Segment
 from codetune.prompts.template import Template, make_template
 from codetune.records import Document, Message, Problem
 from tests.data.test_tokenise import Letters
@@ -147,6 +148,21 @@ def test_code_too_long_with_a_hole_stays_whole() -> None:
     assert isinstance(fits, tuple)
     assert len(fits[0]) == 9
     assert torn == encode(TEMPLATE.render_document(document), Letters())
+
+
+@pytest.mark.parametrize("load", [gpt2, llama2, starcoder, deepseek_coder], ids=lambda load: load.__name__)
+def test_a_text_that_spells_a_special_token_is_a_text(load: Callable[[Path], TextTokenizer], data_folder: Path) -> None:
+    """In code, prompts and answers, one at a time or many; a chat template's and infilling's own marks are the tokens."""
+    tokenizer = load(data_folder)
+    text = f"x = '{tokenizer.eos_token}'  # {tokenizer.bos_token or tokenizer.eos_token}"
+    ids = encode(Rendered.pair(text, text), tokenizer)[0]
+    own = ids[0 if tokenizer.bos_id is None else 1 : -1]  # the BOS and EOS that are ours to put there
+    assert not {*own} & {*tokenizer.inner.all_special_ids}
+    assert tokenizer.decode_after([], own).strip() == text + text
+    marked = Rendered((Segment("a", False), Segment(tokenizer.eos_token, False, is_mark=True), Segment("b", True)))
+    assert tokenizer.eos_id in encode(marked, tokenizer)[0]
+    assert tokenizer.eos_id in encode(Rendered.pair(text, text, has_special=True), tokenizer)[0][:-1]
+    assert [one for one, _ in encode_all([Rendered.pair(text, text), marked], tokenizer)] == [ids, encode(marked, tokenizer)[0]]
 
 
 def test_endings_by_hand() -> None:

@@ -37,18 +37,18 @@ class Letters:
     def __init__(self, bos_id: int | None = None) -> None:
         self.bos_id = bos_id
 
-    def encode(self, text: str, with_bos: bool) -> list[int]:
+    def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
         start = [self.bos_id] if with_bos and self.bos_id is not None else []
         return start + self.encode_continuation(text)
 
-    def encode_continuation(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
         return [2 + ord(letter) for letter in text]
 
 
 class Refusing(Letters):
     """Looks like `Letters` and cannot encode: what it yields came from the cache."""
 
-    def encode_continuation(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
         raise AssertionError("not cached")
 
 

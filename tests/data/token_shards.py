@@ -21,10 +21,10 @@ class Words:
 
     name_hash, bos_id, eos_id = "words", None, 0
 
-    def encode(self, text: str, with_bos: bool) -> list[int]:
+    def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
         return self.encode_continuation(text)
 
-    def encode_continuation(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
         return [1 + zlib.crc32(word.encode()) % 1000 for word in re.findall(r"\w+|[^\w]", text)]
 
 

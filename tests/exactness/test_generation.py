@@ -22,10 +22,10 @@ class LetterTokenizer:
 
     name_hash, bos_id, eos_id, chat_template, bos_token, eos_token = "letters", None, 0, None, "", ""
 
-    def encode(self, text: str, with_bos: bool) -> list[int]:
+    def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
         return [3 + (ord(letter) - 97) % (VOCAB - 3) for letter in text]
 
-    def encode_continuation(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
         return self.encode(text, False)
 
     def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:

@@ -35,7 +35,7 @@ def config_of(family: str) -> Any:
         )  # fmt: skip
     shape: dict[str, Any] = {
         "vocab_size": VOCAB, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "max_position_embeddings": 96, "bos_token_id": 1, "eos_token_id": 2,
+        "max_position_embeddings": 96, "bos_token_id": 1, "eos_token_id": 0,
     }  # fmt: skip
     if family == "llama":
         return transformers.LlamaConfig(**shape)

@@ -17,7 +17,8 @@ from codetune.methods import attach
 from codetune.models.attention import DOCUMENTS
 from codetune.models.families import family_of, linear_layers
 from codetune.models.forward import logits_of
-from codetune.models.load import load_model, model_hash, new_model, no_dropout, resolve
+from codetune.models.load import load_model, model_hash, new_model, no_dropout
+from codetune.models.names import resolve
 from tests.exactness.test_packing import assert_close, examples, packed, reference
 from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, tiny
 

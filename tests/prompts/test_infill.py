@@ -61,8 +61,11 @@ def test_the_forms_of_families(marks: str, config: InfillingConfig, wanted: str)
     rendered = cut("P", "M", "S", config, FAMILIES[marks])
     assert rendered.text == wanted
     assert "".join(segment.text for segment in rendered.segments if not segment.supervised) == "".join(
-        mark for mark in (segment.text for segment in rendered.segments) if mark in FAMILIES[marks].tokens
+        mark for mark in (segment.text for segment in rendered.segments if segment.is_mark) if mark != FAMILIES[marks].end
     )
+    assert {segment.text for segment in rendered.segments if segment.is_mark} == {*FAMILIES[marks].tokens} & {
+        segment.text for segment in rendered.segments
+    }
     assert not rendered.has_special
 
 
@@ -79,18 +82,19 @@ def test_what_is_learned_and_what_is_asked() -> None:
 
 def restored(rendered: Rendered, marks: Marks) -> str:
     """The document, from its pieces."""
-    supervised = [segment.supervised for segment in rendered.segments]
+    pieces = [segment for segment in rendered.segments if not (segment.is_mark and segment.supervised)]  # all but the mark of the end
+    supervised = [segment.supervised for segment in pieces]
     form = next(form for form in (marks.psm, marks.spm) if form and [isinstance(part, Part) for part in form] == supervised)
-    named = {part: segment.text for part, segment in zip(form, rendered.segments, strict=True)}
+    named = {part: segment.text for part, segment in zip(form, pieces, strict=True)}
     first = named.get(Part.PREFIX, "").removeprefix(marks.before_prefix) + named.get(Part.WHOLE, "") + named.get(Part.MIDDLE, "")
-    return first.removesuffix(marks.end) + named[Part.SUFFIX]
+    return first + named[Part.SUFFIX]
 
 
 @given(st.text(), st.sampled_from([*FAMILIES.values(), OWN]), st.floats(0, 1), st.integers(0, 99))
 def test_the_pieces_are_the_document(text: str, marks: Marks, spm_share: float, seed: int) -> None:
     rendered = infill(text, InfillingConfig(rate=1, spm_share=spm_share), marks, random.Random(seed))
     back = restored(rendered, marks)
-    joined = Part.WHOLE in (marks.spm or ()) and len(rendered.segments) == 5
+    joined = Part.WHOLE in (marks.spm or ()) and len(rendered.segments) == 6
     assert back == text or (joined and back == f"{marks.before_prefix}{text}")  # prefix and middle in one begin as a text does
 
 
@@ -190,7 +194,7 @@ def test_ids_give_the_pieces_back(load: Callable[[Path], TextTokenizer], data_fo
     for config in (PSM, SPM):
         rendered = cut("def f():\n    ré", "sult = '🙂'", "\n  return\n", config, marks)
         ids, _ = encode(rendered, tokenizer)
-        last = encode(Rendered(rendered.segments[:-1]), tokenizer)[0]
+        last = encode(Rendered(rendered.segments[: -1 if not marks.end else -2]), tokenizer)[0]
         assert ids[: len(last)] == last
         assert tokenizer.decode_after(last, ids[len(last) : -1]) == rendered.completion.removesuffix(marks.end)
 

@@ -19,7 +19,7 @@ from codetune.data.overlap.training_overlap import TrainingOverlap
 from codetune.data.sources import load_source
 from codetune.data.training import TrainingData, documents_of, training_data
 from codetune.errors import UserError
-from codetune.models.load import SHIPPED
+from codetune.models.names import SHIPPED
 from codetune.records import Document
 from codetune.runs import read_json
 from codetune.study.drive import CellProgress, run_study
