@@ -31,7 +31,7 @@ from codetune.study.drive import read_result
 from codetune.study.plan import CellConfig, plan_cells, unfinished
 from codetune.train.finetune import RESULT, prepare
 from codetune.train.plan import micro_batches
-from codetune.train.resume import CHECKPOINT
+from codetune.train.resume import has_checkpoint
 from codetune.train.run import METRICS, Material
 
 app = typer.Typer(add_completion=False)
@@ -180,7 +180,7 @@ def _cell(cell: CellConfig, is_left: bool, forecaster: Forecaster) -> Planned:
 def _train_state(folder: Path) -> str:
     if (folder / RESULT).exists():
         return "done"
-    if (folder / CHECKPOINT).exists():
+    if has_checkpoint(folder):
         steps = [row["step"] for row in read_rows(folder / METRICS) if "step" in row]
         return f"stopped near step {steps[-1]}" if steps else "begun"
     return "not begun"

@@ -23,6 +23,7 @@ from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.models.machine import device
 from codetune.records import Json
+from codetune.train.bad_step import told
 from codetune.train.finetune import ADAPTER, RESULT, finetune
 from codetune.train.launch import launch, refuse_processes
 from codetune.train.parallel import Group, joined
@@ -59,12 +60,16 @@ def _train(loaded: TrainRecipe, folder: Path, as_json: bool, group: Group) -> No
     before = (folder / RESULT).exists()
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        summary = finetune(loaded, folder, _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console)), group)
+        report = _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console))
+        summary = finetune(loaded, folder, report, lambda message: console.print(f"warning: {message}"), group)
     if not group.leads:
         return
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
-    if not summary["losses_finite"]:
+    if summary["bad_steps"] and not (bad := summary["bad_steps"][-1])["passed_over"]:
+        remedy = "lower method.learning_rate (it goes on from there), or set train.on_bad_step=roll_back to pass over the examples"
+        console.print(f"warning: training stopped before a {told(bad)}; {remedy}")
+    elif not summary["losses_finite"]:
         console.print(f"warning: training stopped at a {summary['stopped']}; lower method.learning_rate")
     if as_json:
         print(json.dumps({"adapter": str(folder / ADAPTER)} | summary))
@@ -76,13 +81,13 @@ def _once_resumed(console: Console, report: Report) -> Report:
     """Says once where a stopped run goes on."""
     seen: list[int] = []
 
-    def told(progress: TrainProgress, steps: int) -> None:
+    def resumed(progress: TrainProgress, steps: int) -> None:
         if not seen and progress.step > 1:
             console.print(f"resumed at step {progress.step - 1} of {steps}")
         seen.append(progress.step)
         report(progress, steps)
 
-    return told
+    return resumed
 
 
 def _bar(bars: Progress) -> Report:
@@ -108,7 +113,7 @@ def _lines(console: Console) -> Report:
 def _state(progress: TrainProgress) -> str:
     rate = progress.tokens / progress.seconds if progress.seconds else 0.0
     best = "" if progress.best_val_loss is None else f", validation {progress.best_val_loss:.3f}"
-    return f"loss {progress.last_loss:.3f}{best}, {rate:,.0f} tokens/s"
+    return f"loss {progress.last_loss or 0.0:.3f}{best}, {rate:,.0f} tokens/s"
 
 
 def _show(summary: Json, recipe: TrainRecipe, folder: Path) -> None:

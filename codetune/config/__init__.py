@@ -37,9 +37,10 @@ from codetune.config.sections import (
     Precision,
     Style,
 )
-from codetune.config.training import Packing, SamplesConfig, SearchConfig, Tracker, TrainConfig, TrainPrecision
+from codetune.config.training import CHANGES_NO_RESULT, Packing, SamplesConfig, SearchConfig, Tracker, TrainConfig, TrainPrecision
 
 __all__ = [
+    "CHANGES_NO_RESULT",
     "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig",
     "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig", "LoraSettings", "LossOn",
     "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig", "PromptTuningConfig", "QloraConfig",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codetune.config import (
+    CHANGES_NO_RESULT,
     Config,
     DataConfig,
     DecodingConfig,
@@ -99,7 +100,7 @@ def _cell(
         train = TrainRecipe(**named, train=recipe.train, decontaminate=leaving_out)
     determined = [
         importlib.metadata.version("codetune"), hashes["model"], hashes["data"], data.model_dump(mode="json", exclude={"path"}),
-        None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude={"checkpoint_every_s"})],
+        None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude=set(CHANGES_NO_RESULT))],
         seed, few_shot, leaving_out and [leaving_out.run_words, leaving_out.min_share, sorted(hashes["against"].items())],
     ]  # fmt: skip
     key = content_hash(determined)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,15 @@ from codetune.config import DataConfig, FullConfig, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
-from codetune.data.training import Maker, tokenise_documents, training_data
+from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.families import linear_layers
 from codetune.models.load import LoadedModel, load_model, new_model
 from codetune.models.machine import device, peak_memory_bytes
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, read_json, write_json
+from codetune.runs import locked, write_json
+from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
@@ -43,20 +46,22 @@ RESULT = "train.json"
 
 
 def finetune(
-    recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None, group: Group = ALONE
+    recipe: TrainRecipe,
+    folder: Path,
+    report: Callable[[Progress, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
-    trained again. Several processes that train together call this alike, each with its `group`; the first of them writes.
-    Raises UserError for a model, data set or setting that cannot work, before anything is trained.
+    trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
+    setting that cannot work, before anything is trained. The processes of a `group` call this alike; the first of them writes.
     """
     with locked(folder) if group.leads else contextlib.nullcontext():
         config = recipe.model_dump(mode="json")
-        if group.leads:
-            _refuse_another_recipe(config, folder)
-        if done := group.share(dict(read_json(folder / RESULT)) if group.leads and (folder / RESULT).exists() else None):
-            return done
+        if (kept := group.share(kept_result(config, folder / RESULT) if group.leads else None)) is not None:
+            return kept
         if group.leads:
             write_json(folder / "config.json", config)
         loaded = load_base(recipe)
@@ -66,7 +71,8 @@ def finetune(
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None), group)
+        told = report or (lambda *_: None)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, told, warn, group)
         loss_before = validation_loss(run) if material.validation is not None else None
         run = replace(run, adapted=adapt(recipe, loaded))
         watch = Watch.over(run.adapted)
@@ -91,7 +97,8 @@ def finetune(
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
         write_json(folder / RESULT, summary)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        if not ended_by_bad_step(folder):
+            shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return group.share(summary)
 
 
@@ -130,23 +137,6 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     return load_model(recipe.model, device=device())
 
 
-def _refuse_another_recipe(config: dict[str, Any], folder: Path) -> None:
-    """What a folder holds of other settings cannot be gone on from, and is not thrown away unasked."""
-    state = "finished" if (folder / RESULT).exists() else "stopped" if (folder / CHECKPOINT).exists() else ""
-    if not state:
-        return
-    before, now = _determining(read_json(folder / "config.json")), _determining(config)
-    differing = sorted(key for key in now if before.get(key) != now[key])
-    if differing:
-        differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
-        raise UserError(f"{folder} holds a {state} run of another recipe ({differ}): choose another --out, or remove it")
-
-
-def _determining(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what changes no result: where it is kept, and how often it is saved."""
-    return {**config, "out": None, "train": {**config["train"], "checkpoint_every_s": None}}
-
-
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
     with precision(recipe.train, loaded.model.device):
         return probe_logits(adapted, loaded.family, probe)
@@ -167,23 +157,27 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
             f"max_seq_len={config.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {family.max_positions} positions; "
             f"set train.max_seq_len to {family.max_positions - virtual} or less"
         )
-    examples, validation = load_corpus(recipe.data) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
     validation_rows = make_rows(validation, "exact", config.max_seq_len, range(len(validation))) if validation is not None else []
-    return Material(examples, rows, steps, validation, validation_rows)
+    return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
 
 
-def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:
-    """Training and validation examples; plain code of the training gets its holes, that of the validation none."""
+Tokenised = tuple[TokenisedExamples, TokenisedExamples | None, Callable[[Sequence[int]], list[str]]]
+
+
+def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> Tokenised:
+    """Training and validation examples; plain code of the training gets its holes, that of the validation none. And who is who."""
     data, tokenizer = training_data(recipe.data, recipe.decontaminate), loaded.tokenizer
     infilling = infilling_of(recipe.data.infilling, tokenizer.vocabulary, recipe.seed)
     template, limit = loaded.template(recipe.data.prompt_style), recipe.train.max_seq_len
     maker = Maker(template, tokenizer, limit, recipe.data.loss_on, infilling, data.left_out)
     examples = tokenise_documents(data.train, maker, data.folder)
+    names = partial(names_of, shards=data.train, maker=maker)
     if not any(data.validation):
-        return examples, None
-    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder)
+        return examples, None, names
+    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder), names
 
 
 def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples | None]:
@@ -232,5 +226,6 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
+        "bad_steps": progress.bad_steps,
         "precision": config.precision, "examples": len(material.examples), "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

@@ -49,7 +49,8 @@ def shared_batches(run: Run, examples: TokenisedExamples, rows: Sequence[Row], p
     group, size = run.group, run.config.micro_batch_size
     every = list(range(len(rows)))
     own = micro_batches(share_of(every, rows, group.rank, group.size), rows, size)
-    missing = -(-len(share_of(every, rows, 0, group.size)) // size) - len(own)
+    largest_share = -(-len(rows) // group.size)
+    missing = -(-largest_share // size) - len(own)
     return [(collate(examples, each, packing), 1) for each in own] + [(collate(examples, rows[:1], packing), 0)] * missing
 
 

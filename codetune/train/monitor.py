@@ -7,7 +7,7 @@ import math
 import torch
 
 from codetune.train.gradient import precision, shared_batches
-from codetune.train.resume import Progress, save_best
+from codetune.train.resume import Progress
 from codetune.train.run import Run
 
 
@@ -48,7 +48,7 @@ def _validate(run: Run, trained: dict[str, torch.nn.Parameter], progress: Progre
     if progress.best_val_loss is None or loss < progress.best_val_loss:
         progress.best_val_loss, progress.validations_without_better = loss, 0
         if run.config.keep == "best":
-            save_best(run.folder, trained)
+            run.checkpoints.save_best(trained, progress)
     else:
         progress.validations_without_better += 1
         if 0 < run.config.patience <= progress.validations_without_better:

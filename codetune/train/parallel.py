@@ -51,6 +51,14 @@ class Group:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]  # type: ignore[no-any-return]
 
+    def gather(self, value: Shared) -> list[Shared]:
+        """Every process's value, in all, in their order."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Every gradient becomes the sum over all processes. One that a process lacks counts as zeros there."""
         if self.size == 1:

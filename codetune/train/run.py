@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,9 +16,11 @@ from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.models.forward import summed_loss
+from codetune.runs import RowLog
+from codetune.train.group_checkpoints import LeadersCheckpoints, ShardedCheckpoints
 from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import Step
-from codetune.train.resume import Progress
+from codetune.train.resume import Checkpoints, Progress
 from codetune.train.sharded import Shards, refuse_what_cannot_be_sharded
 
 METRICS = "metrics.jsonl"
@@ -25,20 +28,23 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run learns from and is validated on, packed."""
+    """What a run learns from and is validated on, packed. `name_documents` says which documents examples are of, when it must be known."""
 
     examples: TokenisedExamples
     rows: Sequence[Row]
     steps: Sequence[Step]
     validation: TokenisedExamples | None = None
     validation_rows: Sequence[Row] = ()
+    name_documents: Callable[[Sequence[int]], list[str]] = lambda examples: []
 
 
 @dataclass(slots=True)
 class Run:
-    """A method attached to a model, its material, and how to train it. `report` is told after every step.
+    """A method attached to a model, its material, and how to train it.
 
-    `group` are the processes that train it together, and `shards` what this one holds of a model that is sharded over them.
+    `report` is told after every step, `warn` what a user should know besides: a damaged checkpoint, a full disk, a bad step.
+    `group` are the processes that train together, of which the first reports, warns and writes; `shards` what this one holds of a
+    model that is sharded over them.
     """
 
     adapted: Adapted
@@ -48,8 +54,17 @@ class Run:
     learning_rate: float
     folder: Path
     report: Callable[[Progress, int], None] = lambda progress, steps: None
+    warn: Callable[[str], None] = lambda message: None
     group: Group = ALONE
-    shards: Shards | None = None
+    shards: Shards | None = field(init=False, default=None)
+    metrics: RowLog = field(init=False)
+    checkpoints: Checkpoints = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.group.leads:
+            self.report, self.warn = lambda progress, steps: None, lambda message: None
+        self.metrics = RowLog(self.folder / METRICS if self.group.leads else Path(os.devnull))
+        self.checkpoints = Checkpoints(self.folder, self.config.checkpoints_kept, lambda message: self.warn(message), self.metrics.flush)
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """What this process's optimiser steps: the trained parameters, or its shards of them."""
@@ -61,12 +76,15 @@ class Run:
 
     def spread(self) -> None:
         """Start all processes from the same weights, sharded over them where the recipe says so. Raises UserError for what cannot be."""
-        if self.group.size == 1:
-            return
-        self.group.same_start(self.adapted.trained().values())
         if self.config.parallel == "fsdp":
             refuse_what_cannot_be_sharded(self.adapted, self.config.optimizer)
-            self.shards = Shards(self.adapted, self.family, self.group)
+        self.group.same_start(self.adapted.trained().values())
+        settings = self.folder, self.config.checkpoints_kept, self.warn, self.metrics.flush
+        if self.config.parallel == "fsdp":
+            self.shards = Shards(self.adapted, self.family, self.group) if self.group.size > 1 else None
+            self.checkpoints = ShardedCheckpoints(*settings, self.group, {} if self.shards is None else self.shards.parameters)
+        elif self.group.size > 1:
+            self.checkpoints = LeadersCheckpoints(*settings, self.group)
 
     def whole(self) -> Adapted:
         """The tuned model in one piece: in the first process, where it was sharded."""
