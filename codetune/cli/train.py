@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,9 @@ def train(
     if nproc != 1:
         refuse_processes(nproc, torch.cuda.device_count(), device())
         options = [*(f"--set={each}" for each in overrides or []), f"--out={folder}", *(["--json"] if as_json else [])]
-        raise typer.Exit(launch(["train", str(recipe), *options], nproc))
+        if code := launch(["train", str(recipe), *options], nproc):
+            sys.exit(code)  # the first process has said why
+        return
     with joined(device()) as group:
         _train(loaded, folder, as_json, group)
 

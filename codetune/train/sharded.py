@@ -90,10 +90,12 @@ def refuse_what_cannot_be_sharded(adapted: Adapted, optimizer: str) -> None:
         raise UserError(f"train.optimizer={optimizer} needs whole tensors: use {' or '.join(ELEMENTWISE)}, or train.parallel=ddp")
     packed = sorted({str(p.dtype).removeprefix("torch.") for p in adapted.frozen().values() if not p.dtype.is_floating_point})
     if packed:
-        raise UserError(f"weights packed as {', '.join(packed)} (method.quant) are not sharded yet: use parallel=ddp, or no quant")
+        raise UserError(f"weights packed as {', '.join(packed)} are not sharded yet: use train.parallel=ddp, or method.quantize=none")
     kinds = {parameter.dtype for parameter in adapted.trained().values()}
-    if len(kinds) > 1:
-        raise UserError(f"trained weights of {len(kinds)} dtypes cannot be sharded together: use parallel=ddp")
+    if torch.bfloat16 in kinds or len(kinds) > 1:
+        raise UserError("trained weights in bf16 would be rounded otherwise in shards: use train.precision=bf16, or train.parallel=ddp")
+    if adapted.model.config.is_encoder_decoder:
+        raise UserError(f"{adapted.model.config.model_type} has an encoder, and sharding is proved for decoders alone: use train.parallel=ddp")
 
 
 def _layers(adapted: Adapted) -> list[torch.nn.Module]:
@@ -102,7 +104,7 @@ def _layers(adapted: Adapted) -> list[torch.nn.Module]:
     for module in decoder.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == count:
             return list(module)
-    raise UserError(f"{adapted.model.config.model_type} keeps its layers in no list of {count}, so it cannot be sharded: use parallel=ddp")
+    raise UserError(f"{adapted.model.config.model_type} keeps its layers in no list of {count}, so it cannot be sharded: use train.parallel=ddp")
 
 
 def _outline(adapted: Adapted) -> Adapted:
