@@ -17,7 +17,7 @@ from codetune.data.sources import load_source
 from codetune.data.tokenise import TokenisedExamples
 from codetune.data.training import Maker, tokenise_documents
 from codetune.methods import Adapted, attach
-from codetune.models.families import linear_layers
+from codetune.models.families import targets_of
 from codetune.models.load import LoadedModel, load_model, no_dropout
 from codetune.models.names import SHIPPED
 from codetune.prompts.template import make_template
@@ -69,8 +69,7 @@ def make_base(name: str, methods: list[str], row_tokens: int, folder: Path) -> B
 
 def attach_method(loaded: LoadedModel, method: str, start_ids: list[int]) -> Adapted:
     """A method of the benchmark on a model, with the same start each time: soft prompts from a text, LoRA from seed 0."""
-    family = loaded.family
-    return attach(loaded.model, METHODS[method], linear_layers(loaded.model), (family.kv_heads, family.head_dim), start_ids, 0)
+    return attach(loaded.model, METHODS[method], targets_of(loaded.model), start_ids, 0)
 
 
 def take(examples: TokenisedExamples, timed_tokens: int, examples_per_step: int) -> tuple[list[list[int]], list[int]]:

@@ -156,3 +156,25 @@ def test_recipes_do_not_change_after_loading(tmp_path: Path) -> None:
 def test_content_hash_is_of_the_content() -> None:
     assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
     assert content_hash({"a": 1}) != content_hash({"a": 2})
+
+
+SIZES = {
+    "lora": "lora_rank", "pissa": "lora_rank", "bottleneck": "bottleneck_size", "prefix_tuning": "num_virtual_tokens",
+    "prompt_tuning": "num_virtual_tokens",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SIZES)
+def test_a_size_and_a_share_are_one_too_many(method: str, tmp_path: Path) -> None:
+    """Even where the size is the default; a share alone is kept as such, through JSON, too."""
+    said = complaint(tmp_path, TRAIN + f"method: {{name: {method}, {SIZES[method]}: 16, trainable_share: 0.01}}\n")
+    assert f"method: {SIZES[method]} and trainable_share both say how much is trained: give one of them" in said
+    recipe = load_recipe(written(tmp_path, TRAIN + f"method: {{name: {method}, trainable_share: 0.01}}\n"), TrainRecipe)
+    tree = recipe.model_dump(mode="json")
+    assert SIZES[method] not in tree["method"]
+    assert TrainRecipe.model_validate(tree) == recipe
+
+
+def test_settings_that_contradict_a_method(tmp_path: Path) -> None:
+    assert "init pissa takes whole matrices apart" in complaint(tmp_path, TRAIN + "method: {name: qlora, init: pissa}\n")
+    assert "method.dora: must be True, given False" in complaint(tmp_path, TRAIN + "method: {name: dora, dora: false}\n")

@@ -22,7 +22,7 @@ class OwnAnswerer:
         if not flags.model:
             raise UserError("--model is missing: give codetune-base (ships with codetune), a folder, or a hub id")
         self.precision = flags.precision or "fp32"
-        self.loaded, self.adapted = open_model(flags.model, flags.adapter, self.precision)
+        self.loaded, self.adapted = open_model(flags.model, flags.adapter, self.precision, flags.device or "auto", flags.quantize)
         self.trained_style = trained_prompt_style(flags.adapter or Path(flags.model))
         adapter = str(flags.adapter) if flags.adapter else None
         self.identity: Json = {"model": flags.model, "adapter": adapter, "model_hash": self.loaded.model_hash}

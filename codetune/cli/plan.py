@@ -18,13 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from codetune.cli.output import to_stdout
-from codetune.config import StudyRecipe, TrainRecipe, content_hash, load_tree, recipe_path, validate
+from codetune.config import Sized, StudyRecipe, TrainRecipe, content_hash, load_tree, recipe_path, validate
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
 from codetune.models.forecast import MemoryForecast, Pass, forecast_memory, forecast_seconds, largest, measure_rate, memory_there_is
 from codetune.models.load import LoadedModel
-from codetune.models.outline import load_outline, outline_of, trained_parameters
+from codetune.models.outline import load_outline, outline_of, settled, trained_parameters
 from codetune.records import to_json
 from codetune.runs import read_rows
 from codetune.study.drive import read_result
@@ -48,6 +48,7 @@ class Planned:
     seed: int | None
     folder: str
     state: str
+    size: str = ""  # the method's, where the recipe gives a share of parameters in its place
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     steps: int | None = None
@@ -107,7 +108,10 @@ class Forecaster:
     def _forecast(self, recipe: TrainRecipe) -> dict[str, Any]:
         key = f"{recipe.model} {recipe.architecture}"
         loaded = self._loaded.setdefault(key, load_outline(recipe)) if key not in self._loaded else self._loaded[key]
-        outline, method = outline_of(loaded.model), recipe.method
+        outline = outline_of(loaded.model)
+        method = settled(recipe.method, outline)
+        asked_by_share = method != recipe.method
+        recipe = recipe.model_copy(update={"method": method})
         trainable = trained_parameters(outline, method)
         material = self._material(recipe, loaded)
         passes, validation = training_passes(material, recipe), validation_passes(material, recipe)
@@ -116,6 +120,7 @@ class Forecaster:
         if rate_key not in self._rates:
             self._rates[rate_key] = measure_rate(outline, recipe.train, big.rows * big.width)
         return {
+            "size": f"{method.size_key} {getattr(method, method.size_key)}" if isinstance(method, Sized) and asked_by_share else "",
             "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
             "steps": len(material.steps), "tokens": _planned_tokens(material),
             "left_out": material.examples.dropped_long, "memory": forecast_memory(outline, method, recipe.train, passes),
@@ -220,6 +225,7 @@ def _columns(row: Planned) -> list[str]:
     if row.memory is None or row.trainable_parameters is None or row.total_parameters is None or row.seconds is None:
         return ["", "", "", "", "", "cannot run" if row.problem else row.state]
     share = f"{row.trainable_parameters:,} ({100 * row.trainable_parameters / row.total_parameters:.3g}%)"
+    share = f"{row.size}: {share}" if row.size else share
     return [share, f"{row.steps:,}", f"{row.tokens:,}", f"{row.memory.peak / 1e9:.2f} GB", _duration(row.seconds), row.state]
 
 

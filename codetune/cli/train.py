@@ -28,6 +28,7 @@ from codetune.train.bad_step import told
 from codetune.train.finetune import ADAPTER, RESULT, finetune
 from codetune.train.launch import launch, refuse_processes
 from codetune.train.parallel import Group, joined
+from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
 
 app = typer.Typer(add_completion=False)
@@ -47,12 +48,12 @@ def train(
     loaded = load_recipe(recipe_path(recipe), TrainRecipe, overrides or [])
     folder = out or loaded.out or Path("runs") / loaded.name
     if nproc != 1:
-        refuse_processes(nproc, torch.cuda.device_count(), device())
+        refuse_processes(nproc, torch.cuda.device_count(), device(loaded.device))
         options = [*(f"--set={each}" for each in overrides or []), f"--out={folder}", *(["--json"] if as_json else [])]
         if code := launch(["train", str(recipe), *options], nproc):
             sys.exit(code)  # the first process has said why
         return
-    with joined(device()) as group:
+    with joined(device(loaded.device)) as group:
         _train(loaded, folder, as_json, group)
 
 
@@ -61,6 +62,8 @@ def _train(loaded: TrainRecipe, folder: Path, as_json: bool, group: Group) -> No
     console = to_stderr()
     console.quiet = not group.leads
     before = (folder / RESULT).exists()
+    if not before and (note := slow_here(on_this_machine(loaded))):
+        console.print(f"note: {note}")
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         report = _once_resumed(console, _bar(progress) if console.is_terminal else _lines(console))

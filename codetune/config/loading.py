@@ -107,18 +107,21 @@ def _fault(item: Any, kind: type[BaseModel]) -> str:
         case "union_tag_invalid" | "union_tag_not_found":
             tag = str(item["ctx"].get("tag", ""))
             return f"{where}: no method {tag!r} ({nearest(tag, METHOD_NAMES)})"
-        case "literal_error":
+        case "literal_error" if "'" in item["ctx"]["expected"]:
             valid = re.findall(r"'([^']+)'", item["ctx"]["expected"])
             return f"{where}: no {given!r} ({nearest(str(given), valid)})"
         case "model_type" | "model_attributes_type":
             return f"{where}: must be a section of keys, given {given!r}"
+        case "value_error":  # of our own: it says what is wrong with the section as a whole
+            return f"{where}: {item['ctx']['error']}"
     return f"{where}: {str(item['msg']).replace('Input should be', 'must be')}, given {given!r}"
 
 
 def _key(location: Sequence[Any]) -> str:
     """A location as it is written in `--set`: without the marks that pydantic puts in for unions."""
-    *sections, last = (str(part) for part in location if "[" not in str(part))
-    return ".".join([*(part for part in sections if part not in METHOD_NAMES), last])
+    parts = [str(part) for part in location if "[" not in str(part)]
+    chosen = {at for at, part in enumerate(parts) if part in METHOD_NAMES and (parts[at - 1] == "method" or parts[at - 2] == "methods")}
+    return ".".join(part for at, part in enumerate(parts) if at not in chosen)
 
 
 def _fields_at(kind: type[BaseModel], location: Iterable[Any]) -> list[str]:

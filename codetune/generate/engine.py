@@ -2,40 +2,25 @@
 
 A batch is [virtual tokens][shared text][PAD][text]: what all its prompts begin with (worked examples, say) is run once. Positions and
 masks are our own, so that a prompt's greedy output is the same alone and in any batch (in float32 and float64; in bf16 rounding may
-flip a token).
+flip a token). Encoder-decoder models have batches of another kind (`generate.seq2seq`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from codetune.config import DecodingConfig
 from codetune.data.encode import encode_prompt
 from codetune.generate.cache import PreallocatedCache
-from codetune.generate.fake import cut_at_stop
-from codetune.generate.request import TOO_LONG, Generated, Report, Request
-from codetune.generate.sampling import choose, stream
+from codetune.generate.request import Generated, Report, Request
+from codetune.generate.sampling import choose
+from codetune.generate.seq2seq import AnswerBatch, room_for_answer
+from codetune.generate.sequences import Growing, batches, result, started, take
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.forward import as_taken, logits_of, prefix_cache
 from codetune.models.load import LoadedModel
-
-_STOP_TAIL_TOKENS = 12  # a stop sequence is looked for in the text of so many last tokens
-_COMPACT_SHARE = 0.75  # ended rows leave the batch when fewer than this share go on
-
-
-@dataclass(slots=True)
-class _Sequence:
-    request: Request
-    index: int
-    prompt: list[int]
-    limit: int  # new tokens at most
-    random: np.random.Generator
-    ids: list[int] = field(default_factory=list)
-    finish: str = ""
 
 
 class OwnEngine:
@@ -47,7 +32,7 @@ class OwnEngine:
         self.loaded, self.adapted = loaded, adapted
 
     def room(self, request: Request) -> int:
-        """Positions less virtual tokens and prompt: with one or more it is answered, in so many tokens at most."""
+        """Positions less virtual tokens and prompt, or of the decoder: with one or more it is answered, in so many tokens at most."""
         return self._room(self._encode(request))
 
     @torch.inference_mode()
@@ -57,44 +42,37 @@ class OwnEngine:
         Batches end where a request does, so that going on after whole batches gives the batches that would have come.
         """
         self.adapted.root.eval()
-        sequences = [self._sequences(request, decoding) for request in requests]
+        prompts = [self._encode(request) for request in requests]
+        sequences = [started(each, ids, self._room(ids), decoding) for each, ids in zip(requests, prompts, strict=True)]
         too_long = [one for alike in sequences for one in alike if one.finish]
+        kind = AnswerBatch if self.loaded.family.encoder_decoder else _Batch
+        tokenizer = self.loaded.tokenizer
         if too_long and report:
-            report([self._result(one) for one in too_long])
-        for batch in _batches([alike for alike in sequences if not alike[0].finish], decoding.batch_size):
+            report([result(one, tokenizer) for one in too_long])
+        for batch in batches([alike for alike in sequences if not alike[0].finish], decoding.batch_size):
             for at in range(0, len(batch), decoding.batch_size):
-                _Batch(self.loaded, self.adapted, batch[at : at + decoding.batch_size], decoding).run()
+                kind(self.loaded, self.adapted, batch[at : at + decoding.batch_size], decoding).run()
             if report:
-                report([self._result(one) for one in batch])
-        return [self._result(one) for alike in sequences for one in alike]
+                report([result(one, tokenizer) for one in batch])
+        return [result(one, tokenizer) for alike in sequences for one in alike]
 
     def _encode(self, request: Request) -> list[int]:
         return encode_prompt(request.prompt, self.loaded.tokenizer, request.has_special)
 
     def _room(self, prompt: list[int]) -> int:
-        return self.loaded.family.max_positions - self.adapted.num_virtual_tokens - len(prompt)
-
-    def _sequences(self, request: Request, decoding: DecodingConfig) -> list[_Sequence]:
-        prompt = self._encode(request)
-        limit = min(decoding.max_new_tokens, self._room(prompt))
-        streams = [stream(decoding.seed, request.task_id, index) for index in range(request.n)]
-        finish = "" if limit > 0 else TOO_LONG
-        return [_Sequence(request, index, prompt, limit, random, finish=finish) for index, random in enumerate(streams)]
-
-    def _result(self, one: _Sequence) -> Generated:
-        ids = one.ids[:-1] if one.finish == "eos" else one.ids
-        text, _ = cut_at_stop(self.loaded.tokenizer.decode_after(one.prompt, ids), one.request.stop)
-        return Generated(one.request.task_id, one.index, text, one.finish, len(one.ids))
+        family = self.loaded.family
+        if family.encoder_decoder:
+            return room_for_answer(family, prompt)
+        return family.max_positions - self.adapted.num_virtual_tokens - len(prompt)
 
 
 class _Batch:
     """Sequences that are generated together: their cache, which of its columns each row may see, and their positions."""
 
-    def __init__(self, loaded: LoadedModel, adapted: Adapted, sequences: list[_Sequence], decoding: DecodingConfig) -> None:
+    def __init__(self, loaded: LoadedModel, adapted: Adapted, sequences: list[Growing], decoding: DecodingConfig) -> None:
         self.loaded, self.adapted, self.decoding = loaded, adapted, decoding
         self.live = sequences
         self.device = adapted.model.device
-        self.stop_ids = loaded.stop_ids
         self.virtual = adapted.num_virtual_tokens
         self.shared = _shared([one.prompt for one in sequences])
         self.lead = self.virtual + self.shared  # columns that are the same for every row
@@ -153,13 +131,9 @@ class _Batch:
             self.cache.repeat_rows(len(self.live))
 
     def _take(self, chosen: torch.Tensor) -> torch.Tensor:
-        """Give every live row its token, end those that are done, and drop them when enough are. Returns what goes on."""
-        for one, token in zip(self.live, chosen.tolist(), strict=True):
-            if not one.finish:
-                one.ids.append(token)
-                one.finish = self._finish(one, token)
-        going = [row for row, one in enumerate(self.live) if not one.finish]
-        if len(going) > _COMPACT_SHARE * len(self.live):
+        """Give every live row its token, and drop those that are done when enough are. Returns what goes on."""
+        going = take(self.live, chosen.tolist(), self.loaded)
+        if len(going) == len(self.live):
             return chosen
         rows = torch.tensor(going, dtype=torch.long, device=self.device)
         self.live = [self.live[row] for row in going]
@@ -168,15 +142,6 @@ class _Batch:
         if going:
             self.cache.keep_rows(rows)
         return chosen[rows]
-
-    def _finish(self, one: _Sequence, token: int) -> str:
-        if token in self.stop_ids:
-            return "eos"
-        if one.request.stop:
-            tail = self.loaded.tokenizer.decode_after(one.prompt if len(one.ids) < 4 else [], one.ids[-_STOP_TAIL_TOKENS:])
-            if any(stop in tail for stop in one.request.stop):
-                return "stop"
-        return "length" if len(one.ids) >= one.limit else ""
 
     def _next(self, chosen: torch.Tensor) -> torch.Tensor:
         """Run one new token per row."""
@@ -208,18 +173,6 @@ class _Batch:
         out = decoder(past_key_values=self.cache, use_cache=True, **inputs)
         last: torch.Tensor = out.last_hidden_state[:, -1]
         return last
-
-
-def _batches(sequences: Sequence[list[_Sequence]], batch_size: int) -> Iterator[list[_Sequence]]:
-    """Longest prompts first, all sequences of as many requests as fit in one batch, at least one."""
-    batch: list[_Sequence] = []
-    for alike in sorted(sequences, key=lambda each: -len(each[0].prompt)):
-        if batch and len(batch) + len(alike) > batch_size:
-            yield batch
-            batch = []
-        batch = batch + alike
-    if batch:
-        yield batch
 
 
 def _shared(prompts: Sequence[list[int]]) -> int:

@@ -19,3 +19,9 @@ class Targets:
     kv_heads: int
     head_dim: int
     fan_in_fan_out: bool  # weights are [inputs, outputs]: GPT-2's Conv1D
+    encoder_decoder: bool = False
+
+    @property
+    def task_type(self) -> str:
+        """What PEFT calls the model's kind."""
+        return "SEQ_2_SEQ_LM" if self.encoder_decoder else "CAUSAL_LM"

@@ -17,6 +17,19 @@ from codetune.errors import UserError
 from codetune.methods.targets import Targets
 
 _ALWAYS_ALIBI = {"bloom", "mpt"}
+_ENCODER_DECODER = ("plbart", "t5")  # those that the tests prove; CodeT5 and CodeT5+ up to 770M are T5
+_ANY_LENGTH = 1 << 20  # T5's positions are relative: no length is too long for them
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Token ids that an encoder-decoder model gets besides the text; a decoder-only model has none."""
+
+    after_prompt: tuple[int, ...] = ()  # what the encoder reads last
+    before_answer: tuple[int, ...] = ()  # what the decoder reads first
+
+    def __len__(self) -> int:
+        return len(self.after_prompt) + len(self.before_answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,7 @@ class Family:
     max_positions: int
     sliding_window: int | None  # a query sees keys at most this many positions back, itself included
     encoder_decoder: bool = False
+    marks: Marks = Marks()
 
 
 def family_of(config: Any) -> Family:
@@ -82,7 +96,7 @@ def family_of(config: Any) -> Family:
     if foreign := [name for name in getattr(config, "architectures", None) or () if not hasattr(transformers, name)]:
         raise UserError(f"{foreign[0]} is no architecture of transformers: it needs code from its hub page, which codetune does not run")
     if getattr(config, "is_encoder_decoder", False):
-        raise UserError(f"{config.model_type} is an encoder-decoder model; codetune tunes decoder-only models so far")
+        return _encoder_decoder(config)
     if getattr(config, "alibi", False) or config.model_type in _ALWAYS_ALIBI:
         raise UserError(f"this {config.model_type} model uses ALiBi positions, which cannot be packed exactly; use a rotary one")
     heads = getattr(config, "num_attention_heads", None)
@@ -97,6 +111,30 @@ def family_of(config: Any) -> Family:
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         max_positions=config.max_position_embeddings,
         sliding_window=_window(config),
+    )
+
+
+def _encoder_decoder(config: Any) -> Family:
+    """The decoder's facts: it has the cache. Marks are the config's own; `models.load` has the tokenizer's."""
+    if config.model_type not in _ENCODER_DECODER:
+        known = "t5 (CodeT5, CodeT5+ to 770M) and plbart"
+        raise UserError(f"{config.model_type} is an encoder-decoder model; of those codetune tunes {known}, or give a decoder-only model")
+    t5 = config.model_type == "t5"
+    heads = config.num_heads if t5 else config.decoder_attention_heads
+    start = getattr(config, "decoder_start_token_id", None)
+    if start is None:
+        start = config.pad_token_id if t5 else config.eos_token_id  # as transformers has it where it shifts labels
+    return Family(
+        model_type=config.model_type,
+        num_layers=config.num_decoder_layers if t5 else config.decoder_layers,
+        hidden_size=config.d_model,
+        vocab_size=config.vocab_size,
+        kv_heads=heads,
+        head_dim=config.d_kv if t5 else config.d_model // heads,
+        max_positions=_ANY_LENGTH if t5 else config.max_position_embeddings,
+        sliding_window=None,
+        encoder_decoder=True,
+        marks=Marks((config.eos_token_id,), (start,)),
     )
 
 
@@ -116,6 +154,7 @@ def targets_of(model: torch.nn.Module) -> Targets:
         kv_heads=family.kv_heads,
         head_dim=family.head_dim,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        encoder_decoder=family.encoder_decoder,
     )
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from codetune.batches import Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
+from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
+from codetune.models.seq2seq import IGNORED, predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
 TARGET_STEP = 128
-IGNORED = -100  # the label of what is no target
 
 
 def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
@@ -61,11 +61,11 @@ def as_taken(mask: torch.Tensor, model: Any) -> torch.Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-def prefix_cache(adapted: Adapted, family: Family, rows: int) -> DynamicCache:
+def prefix_cache(adapted: Adapted, family: Family, rows: int) -> PrefixCache:
     """Prefix-tuning's keys and values as a cache for `rows` rows. Without the model's config, so that no window drops any."""
     dtype = compute_dtype(adapted.model)
     layers = adapted.virtual_keys_values(family.kv_heads)
-    return DynamicCache([(key.to(dtype).expand(rows, -1, -1, -1), value.to(dtype).expand(rows, -1, -1, -1)) for key, value in layers])
+    return PrefixCache([(key.to(dtype).expand(rows, -1, -1, -1), value.to(dtype).expand(rows, -1, -1, -1)) for key, value in layers])
 
 
 def compute_dtype(model: Any) -> torch.dtype:
@@ -75,9 +75,13 @@ def compute_dtype(model: Any) -> torch.dtype:
 
 
 def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """The LM head on hidden states, with the scalings that some families put after it."""
-    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    """The LM head on hidden states, with the scalings that some families put before or after it."""
     config = model.config
+    if getattr(config, "scale_decoder_outputs", False):  # T5 with a tied head
+        hidden = hidden * model.model_dim**-0.5
+    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    if (bias := getattr(model, "final_logits_bias", None)) is not None:  # PLBART
+        logits = logits + bias
     if scale := getattr(config, "logit_scale", None):
         logits = logits * scale
     if divisor := getattr(config, "logits_scaling", None):
@@ -89,15 +93,24 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
-    hidden = hidden_states(adapted, family, batch).flatten(0, 1)
-    targets = batch.targets.flatten().nonzero()[:, 0]
+    if family.encoder_decoder:
+        hidden, labels = predicting_states(adapted.model, family, batch)
+        places = torch.arange(len(labels), device=labels.device)
+    else:
+        hidden = hidden_states(adapted, family, batch).flatten(0, 1)
+        targets = batch.targets.flatten().nonzero()[:, 0]
+        places, labels = targets - 1, batch.input_ids.flatten()[targets]
     # Rounded up in number, like widths: what is added has a label that cross-entropy leaves out.
-    padded = torch.nn.functional.pad(targets, (0, -len(targets) % TARGET_STEP), value=1)
-    labels = batch.input_ids.flatten()[padded]
-    labels[len(targets) :] = IGNORED
+    missing = -len(labels) % TARGET_STEP
+    places = torch.nn.functional.pad(places, (0, missing))
+    labels = torch.nn.functional.pad(labels, (0, missing), value=IGNORED)
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)
-        logits = logits_of(adapted.model, hidden[padded[part] - 1]).to(total.dtype)
-        total = total + torch.nn.functional.cross_entropy(logits, labels[part], reduction="sum", ignore_index=IGNORED)
+        total = total + in_checkpoint(adapted.model, _chunk_loss, adapted.model, hidden[places[part]], labels[part], total.dtype)
     return total
+
+
+def _chunk_loss(model: Any, hidden: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    logits = logits_of(model, hidden).to(dtype)
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from typing import Any
 import torch
 import transformers
 
-from codetune.config import Architecture
+from codetune.config import Architecture, Quantize
 from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
 from codetune.models.names import resolve
+from codetune.models.quantized import nf4_config, plain_linears, require_blocks, settle
+from codetune.models.seq2seq import with_marks
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -96,6 +99,7 @@ class LoadedModel:
     tokenizer: TextTokenizer
     family: Family
     model_hash: str
+    weights_format: str = "fp32"  # what the hash is over: fp32, bf16, nf4 (the rest in fp32) or nf4+bf16
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -114,26 +118,54 @@ def load_tokenizer(name: str) -> TextTokenizer:
     where = resolve(name)
     quiet()
     try:
-        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
-    except (OSError, ValueError) as error:
+        return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"cannot load the tokenizer of {name!r}: {reason_of(error)}") from None
 
 
-def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
-    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
+def read_config(name: str) -> tuple[Any, Family]:
+    """A model's config, with dropout 0, and its family's facts; no weights are read. Raises UserError where it cannot be had or tuned."""
     where = resolve(name)
     quiet()
     try:
-        config = transformers.AutoConfig.from_pretrained(where)
-        no_dropout(config)
-        family = family_of(config)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        attention = attention_of(config)
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
+        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    no_dropout(config)
+    return config, family_of(config)
+
+
+def load_model(
+    name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", quantize: Quantize = "none", compute: torch.dtype | None = None
+) -> LoadedModel:
+    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had.
+
+    With `nf4` its linear layers but the LM head are in 4 bits, multiplied in `compute`, and the rest is in `dtype`.
+    """
+    where, (config, family) = resolve(name), read_config(name)
+    tokenizer = load_tokenizer(name)
+    settings: dict[str, Any] = {"dtype": dtype, "config": config, "attn_implementation": attention_of(config)}
+    if quantize == "nf4":
+        settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
+        require_blocks(name, config)
+    try:
+        with plain_linears() if quantize == "nf4" else contextlib.nullcontext():
+            model = auto_model(family).from_pretrained(where, **settings)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    found, kept = model_hash(model), "bf16" if dtype == torch.bfloat16 else "fp32"
+    if quantize == "nf4":
+        settle(model, compute or dtype)
+        kept = "nf4+bf16" if kept == "bf16" else "nf4"
+    else:
+        model = model.to(device)
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), TextTokenizer(tokenizer), family, model_hash(model))
+    return LoadedModel(name, model, tokenizer, with_marks(family, config, tokenizer.inner), found, kept)
+
+
+def auto_model(family: Family) -> Any:
+    """The class of transformers that makes such a model with its LM head."""
+    return transformers.AutoModelForSeq2SeqLM if family.encoder_decoder else transformers.AutoModelForCausalLM
 
 
 def new_model(tokenizer_folder: Path, architecture: Architecture, seed: int) -> LoadedModel:
@@ -184,8 +216,10 @@ def quiet() -> None:
 def reason_of(error: Exception) -> str:
     """Why a model could not be loaded, in one line that says what to do."""
     text = " ".join(str(error).split())
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in text or "`codet5p`" in text:
         return "it needs code from its hub page, which codetune does not run; give a model of an architecture that transformers has"
+    if "sentencepiece" in text.lower():
+        return "its tokenizer needs the package sentencepiece (pip install sentencepiece)"
     if "gated" in text.lower() or "401" in text or "403" in text:
         return "it is gated: accept its licence on its hub page, then run `hf auth login`"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't" in text.lower() or "not a local folder" in text.lower():

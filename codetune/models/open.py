@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from codetune.config import Precision
+from codetune.config import Precision, Quantize
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
 from codetune.models.load import LoadedModel, load_model
@@ -17,20 +17,25 @@ from codetune.models.machine import device
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def open_model(name: str, tuned: Path | None = None, precision: Precision = "fp32") -> tuple[LoadedModel, Adapted]:
-    """The model called `name`, tuned as `tuned` says, on the GPU where there is one.
+def open_model(
+    name: str, tuned: Path | None = None, precision: Precision = "fp32", on: str = "auto", quantize: Quantize | None = None
+) -> tuple[LoadedModel, Adapted]:
+    """The model called `name`, tuned as `tuned` says, on a device by name.
 
     `tuned` is a PEFT adapter, a whole tuned model (full fine-tuning), or a run folder that holds either as `adapter/`. A whole model
-    takes the place of `name`. Raises UserError in one line where there is nothing to open, or the adapter is another model's.
+    takes the place of `name`. Without `quantize` the base of a run's adapter is in 4 bits where it was in the training, and no other model
+    is. Raises UserError in one line where there is nothing to open, or the adapter is another model's.
     """
     folder = None if tuned is None else tuned_folder(tuned)
     if folder is not None and (folder / "config.json").exists():
-        loaded = load_model(str(folder), _DTYPES[precision], device())
+        loaded = load_model(str(folder), _DTYPES[precision], device(on), quantize or "none")
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(name, _DTYPES[precision], device())
+    trained_on = "fp32" if folder is None else _read(folder.parent / "train.json").get("base_format", "fp32")
+    quantize = quantize or ("nf4" if trained_on.startswith("nf4") else "none")
+    loaded = load_model(name, _DTYPES[precision], device(on), quantize)
     if folder is None:
         return loaded, Adapted(loaded.model, "base")
-    if precision == "fp32":  # a hash is over the weights as they are loaded
+    if trained_on == loaded.weights_format:  # a hash is over the weights as they are loaded
         _require_its_base(loaded, folder)
     return loaded, load_adapter(loaded.model, folder)
 

@@ -7,14 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers.pytorch_utils import Conv1D
 
-from codetune.config import LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainRecipe
+from codetune.config import (
+    Architecture,
+    BitFitConfig,
+    BottleneckConfig,
+    FullConfig,
+    Ia3Config,
+    LnTuningConfig,
+    LoraSettings,
+    MethodConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    PTuningConfig,
+    Sized,
+    TrainRecipe,
+    VeraConfig,
+)
 from codetune.errors import UserError
-from codetune.models.families import Family, family_of, linear_layers
-from codetune.models.load import LoadedModel, TextTokenizer, new_model, quiet, reason_of
-from codetune.models.names import resolve
+from codetune.methods.bottleneck import bottleneck_places
+from codetune.methods.low_rank import chosen_layers
+from codetune.methods.refusals import refusal
+from codetune.methods.targets import Targets
+from codetune.models.families import Family, family_of, targets_of
+from codetune.models.load import LoadedModel, auto_model, load_tokenizer, new_model, read_config, reason_of
+from codetune.models.seq2seq import with_marks
 
 _WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 
@@ -26,6 +44,10 @@ class Linear:
     name: str  # its leaf, as `target_modules` has it
     inputs: int
     outputs: int
+    path: str  # its whole name, which the suffixes of `Targets` end
+
+    def ends(self, suffixes: tuple[str, ...]) -> bool:
+        return any(f".{self.path}".endswith(f".{suffix}") for suffix in suffixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,9 @@ class Outline:
     heads: int
     activation_copies: int  # tensors of the widest layer's size that its activation function keeps for the backward pass
     linears: tuple[Linear, ...]
+    targets: Targets
+    biases: int  # parameters in biases, those of norms included
+    norms: int  # parameters of norms
 
     @property
     def linear_parameters(self) -> int:
@@ -48,53 +73,115 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
 
     Raises UserError where the model is not there or is of a kind that cannot be tuned.
     """
+    if recipe.architecture is not None:
+        return _new_outline(recipe, recipe.architecture)
+    config, family = read_config(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
     try:
-        if recipe.architecture is not None:
-            return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-        where = resolve(recipe.model)
-        quiet()
-        config = transformers.AutoConfig.from_pretrained(where)
-        family = family_of(config)
-        tokenizer = TextTokenizer(transformers.AutoTokenizer.from_pretrained(where))
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
+            model = auto_model(family).from_config(config)
+    except ValueError as error:
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}") from None
+    return LoadedModel(recipe.model, model, tokenizer, with_marks(family, config, tokenizer.inner), "")
+
+
+def _new_outline(recipe: TrainRecipe, architecture: Architecture) -> LoadedModel:
+    try:
+        return new_model(Path(recipe.model), architecture, recipe.seed)
     except (OSError, ValueError) as error:
-        hint = " (`codetune data prepare` with this recipe makes its tokenizer)" if recipe.architecture is not None else ""
-        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}{hint}") from None
-    return LoadedModel(recipe.model, model, tokenizer, family, "")
+        hint = "`codetune data prepare` with this recipe makes its tokenizer"
+        raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)} ({hint})") from None
 
 
 def outline_of(model: Any) -> Outline:
-    """The shapes of a causal LM, on the meta device or not."""
-    targets = set(linear_layers(model))
-    linears = []
+    """The shapes of a causal LM without a method, on the meta device or not, in 4 bits or not."""
+    targets = targets_of(model)
+    linears, norms = [], 0
     for name, module in model.named_modules():
         leaf = name.rsplit(".", 1)[-1]
-        if leaf in targets and isinstance(module, torch.nn.Linear | Conv1D):
-            shape = module.weight.shape if isinstance(module, Conv1D) else module.weight.shape[::-1]
-            linears.append(Linear(leaf, shape[0], shape[1]))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+        if leaf in targets.norms:
+            norms += sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if leaf in targets.linear and isinstance(module, torch.nn.Linear | Conv1D):
+            shape = (module.nx, module.nf) if isinstance(module, Conv1D) else (module.in_features, module.out_features)
+            linears.append(Linear(leaf, *shape, name))
+    biases = sum(parameter.numel() for name, parameter in model.named_parameters() if name.endswith(".bias"))
     activation = getattr(model.config, "hidden_act", None) or getattr(model.config, "activation_function", None)
     copies = 3 if activation in _WRITTEN_OUT else 1
-    return Outline(family_of(model.config), parameters, model.config.num_attention_heads, copies, tuple(linears))
+    return Outline(
+        family_of(model.config), model.num_parameters(), model.config.num_attention_heads, copies, tuple(linears), targets, biases, norms
+    )
 
 
 def trained_parameters(outline: Outline, method: MethodConfig) -> int:
     """How many parameters the method trains. Raises UserError for `target_modules` that the model has not."""
-    family = outline.family
-    if isinstance(method, LoraConfig):
-        return sum(method.lora_rank * (linear.inputs + linear.outputs) for linear in lora_targets(outline, method))
-    if isinstance(method, PromptTuningConfig):
-        return method.num_virtual_tokens * family.hidden_size
-    if isinstance(method, PrefixTuningConfig):
-        return method.num_virtual_tokens * 2 * family.num_layers * family.kv_heads * family.head_dim
-    return outline.parameters
+    family, targets = outline.family, outline.targets
+    match method:
+        case FullConfig():
+            return outline.parameters
+        case LoraSettings():
+            layers = lora_targets(outline, method)
+            return sum(method.lora_rank * (layer.inputs + layer.outputs) + method.dora * layer.outputs for layer in layers)
+        case VeraConfig():
+            return sum(method.vera_rank + layer.outputs for layer in lora_targets(outline, method))
+        case Ia3Config():
+            scaled = sum(layer.outputs for layer in outline.linears if layer.ends(targets.ia3))
+            return scaled + sum(layer.inputs for layer in outline.linears if layer.ends(targets.ia3_feedforward))
+        case BottleneckConfig():
+            behind = [layer.outputs for layer in outline.linears if layer.ends(bottleneck_places(method, targets))]
+            return sum(2 * width * method.bottleneck_size + width + method.bottleneck_size for width in behind)
+        case BitFitConfig():
+            return outline.biases
+        case LnTuningConfig():
+            return outline.norms
+        case PromptTuningConfig():
+            return method.num_virtual_tokens * family.hidden_size
+        case PrefixTuningConfig():
+            return method.num_virtual_tokens * 2 * family.num_layers * family.kv_heads * family.head_dim
+        case PTuningConfig():
+            return method.num_virtual_tokens * family.hidden_size + _encoder_parameters(method, family.hidden_size)
 
 
-def lora_targets(outline: Outline, method: LoraConfig) -> list[Linear]:
+def settled(method: MethodConfig, outline: Outline) -> MethodConfig:
+    """The method as the model can have it, its size as a number. Raises UserError in one line where it cannot, or has no such layers."""
+    if reason := refusal(method, outline.targets):
+        raise UserError(reason)
+    found = sized(method, outline)
+    trained_parameters(outline, found)  # where it takes hold of layers by name, they are there
+    return found
+
+
+def sized(method: MethodConfig, outline: Outline) -> MethodConfig:
+    """The method with its size as a number: where a share of the model's parameters is given, the largest that stays within it.
+
+    Raises UserError where size 1 would be more.
+    """
+    if not isinstance(method, Sized) or method.trainable_share is None:
+        return method
+
+    def of_size(size: int) -> MethodConfig:
+        found = {method.size_key: size, "trainable_share": None}
+        if isinstance(method, LoraSettings) and not method.rslora:  # the same scale at every rank
+            found["lora_alpha"] = method.lora_alpha * size / LoraSettings.model_fields["lora_rank"].default
+        return method.model_copy(update=found)
+
+    allowed = int(method.trainable_share * outline.parameters)
+    one, two = (trained_parameters(outline, of_size(size)) for size in (1, 2))  # it grows by the same number with each
+    if one > allowed:
+        share = f"{one:,} parameters, {one / outline.parameters:.2g} of the model's"
+        raise UserError(f"trainable_share {method.trainable_share:g}: {method.name} with {method.size_key} 1 has {share}; allow more")
+    return of_size(1 + (allowed - one) // (two - one))
+
+
+def lora_targets(outline: Outline, method: LoraSettings | VeraConfig) -> list[Linear]:
     """The linear layers that get an adapter."""
-    names = {linear.name for linear in outline.linears}
-    wanted = names if method.target_modules == "all-linear" else set(method.target_modules)
-    if unknown := sorted(wanted - names):
-        raise UserError(f"target_modules {unknown}: this model's linear layers are {', '.join(sorted(names))}")
+    wanted = chosen_layers(method.target_modules, outline.targets)
     return [linear for linear in outline.linears if linear.name in wanted]
+
+
+def _encoder_parameters(method: PTuningConfig, width: int) -> int:
+    """P-tuning's network: three linear layers, or an LSTM of two layers in both directions and two linear ones."""
+    inner = method.encoder_hidden_size
+    if method.encoder == "mlp":
+        return (width + 1) * inner + (inner + 1) * inner + (inner + 1) * width
+    lstm = sum(2 * 4 * inner * (inputs + inner + 2) for inputs in (width, 2 * inner))
+    return lstm + (2 * inner + 1) * 2 * inner + (2 * inner + 1) * width

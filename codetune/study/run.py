@@ -31,7 +31,7 @@ from codetune.evaluate import Answers, Scores, answer, request, score_samples
 from codetune.generate.engine import OwnEngine
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
-from codetune.models.machine import device, hardware, peak_memory_bytes
+from codetune.models.machine import computed_in, device, hardware, peak_memory_bytes
 from codetune.prompts.template import Template
 from codetune.records import Document, Json, Verdict, to_json
 from codetune.runs import read_json, write_json, write_rows
@@ -117,7 +117,7 @@ def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel,
     if summary is None or cell.train is None:
         return []
     checks = dict(summary["checks"])
-    if adapted.method == "lora":
+    if adapted.merges:
         checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
     return training_gates(TrainingMeasurements(**checks))
 
@@ -169,7 +169,8 @@ def _invariance(benchmark: Benchmark, engine: OwnEngine, template: Template) -> 
     requests = [request(template, problem) for problem in benchmark.problems[:INVARIANCE_PROMPTS]]
     alone = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=1))
     together = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=INVARIANCE_PROMPTS))
-    return GenerationMeasurements(len(requests), sum(one.text != other.text for one, other in zip(alone, together, strict=True)))
+    different = sum(one.text != other.text for one, other in zip(alone, together, strict=True))
+    return GenerationMeasurements(len(requests), different, computed_in(engine.adapted.model))
 
 
 def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityMeasurements:

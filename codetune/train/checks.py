@@ -13,6 +13,7 @@ from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.models.forward import hidden_states, logits_of
+from codetune.models.seq2seq import predicting_states
 
 PROBE_EXAMPLES = 4
 Fingerprints = Mapping[str, int]
@@ -36,9 +37,11 @@ def probe_batch(examples: TokenisedExamples) -> Batch:
 
 @torch.no_grad()
 def probe_logits(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
-    """Logits of all text tokens of the probe, [tokens, vocabulary]."""
+    """Logits of all text tokens of the probe, [tokens, vocabulary]; of an encoder-decoder model, those of the answers' tokens."""
     adapted.root.eval()
     batch = batch.to(adapted.model.device)
+    if family.encoder_decoder:
+        return logits_of(adapted.model, predicting_states(adapted.model, family, batch)[0]).float()
     return logits_of(adapted.model, hidden_states(adapted, family, batch)[batch.documents > 0]).float()
 
 

@@ -18,26 +18,29 @@ import torch
 from safetensors import SafetensorError
 
 from codetune.batches import Batch, make_rows
-from codetune.config import DataConfig, FullConfig, TrainRecipe
+from codetune.config import DataConfig, FullConfig, Packing, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
 from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
-from codetune.models.families import linear_layers
-from codetune.models.load import LoadedModel, load_model, new_model
-from codetune.models.machine import device, peak_memory_bytes
+from codetune.models.checkpointing import checkpoint_layers
+from codetune.models.families import targets_of
+from codetune.models.load import LoadedModel, load_model, new_model, read_config
+from codetune.models.machine import peak_memory_bytes
+from codetune.models.outline import load_outline, outline_of, settled
+from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
 from codetune.runs import locked, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
-from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import plan_steps
+from codetune.train.precision import autocast, loading, narrow, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import Material, Run
 
@@ -58,12 +61,14 @@ def finetune(
     trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
     setting that cannot work, before anything is trained. The processes of a `group` call this alike; the first of them writes.
     """
+    recipe = on_this_machine(recipe)
     with locked(folder) if group.leads else contextlib.nullcontext():
         config = recipe.model_dump(mode="json")
         if (kept := group.share(kept_result(config, folder / RESULT) if group.leads else None)) is not None:
             return kept
         if group.leads:
             write_json(folder / "config.json", config)
+        recipe = settle_method(recipe)
         loaded = load_base(recipe)
         with group.leader_first():
             material = prepare(recipe, loaded)
@@ -78,14 +83,14 @@ def finetune(
         watch = Watch.over(run.adapted)
         run.spread()
         progress = train(run)
-        peak_memory = peak_memory_bytes()
+        peak_memory = peak_memory_bytes(recipe.device)
         adapted = run.whole()
         if not group.leads:
             return group.share({})
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
-        summary["processes"] = group.size
+        summary |= {"base_format": loaded.weights_format, "processes": group.size}
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -122,23 +127,38 @@ def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
 
 
 def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
-    """What a run saved, fresh from disk on its base model, in float32."""
+    """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits."""
+    recipe = on_this_machine(recipe)
     if recipe.method.name == "full":
-        loaded = load_model(str(folder / ADAPTER), device=device())
+        loaded = load_model(str(folder / ADAPTER), **loading(recipe))
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(recipe.model, device=device())
-    return loaded, load_adapter(loaded.model, folder / ADAPTER)
+    loaded = load_model(recipe.model, **loading(recipe))
+    adapted = load_adapter(loaded.model, folder / ADAPTER)
+    if recipe.train.precision == "bf16_weights":
+        narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+    return loaded, adapted
+
+
+def settle_method(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with its method's size as a number. Raises UserError, before weights load, where it cannot be had."""
+    if isinstance(recipe.method, FullConfig):
+        return recipe
+    outline = outline_of(load_outline(recipe).model)
+    return recipe.model_copy(update={"method": settled(recipe.method, outline)})
 
 
 def load_base(recipe: TrainRecipe) -> LoadedModel:
-    """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
+    """The base model as the precision policy keeps it, on the recipe's device; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
-        return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-    return load_model(recipe.model, device=device())
+        fresh = new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        fresh.model.to(recipe.device)
+        return fresh
+    refuse(recipe, read_config(recipe.model)[1])
+    return load_model(recipe.model, **loading(recipe))
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
-    with precision(recipe.train, loaded.model.device):
+    with autocast(recipe.train, loaded.model.device):
         return probe_logits(adapted, loaded.family, probe)
 
 
@@ -151,16 +171,23 @@ def _reloaded_logits(recipe: TrainRecipe, folder: Path, probe: Batch) -> torch.T
 def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     """Tokenised and packed material, and the plan of steps: the same for every method of a comparison."""
     config, family = recipe.train, loaded.family
+    refuse(recipe, family)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
-    if config.max_seq_len + virtual > family.max_positions:
+    taken = virtual + len(family.marks)
+    if config.max_seq_len + taken > family.max_positions:
+        what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
         raise UserError(
-            f"max_seq_len={config.max_seq_len} with {virtual} virtual tokens: {recipe.model} has {family.max_positions} positions; "
-            f"set train.max_seq_len to {family.max_positions - virtual} or less"
+            f"max_seq_len={config.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
+            f"set train.max_seq_len to {family.max_positions - taken} or less"
         )
     examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    if family.encoder_decoder:
+        for held in filter(None, (examples, validation)):
+            require_pairs(held, recipe.data.source)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
-    validation_rows = make_rows(validation, "exact", config.max_seq_len, range(len(validation))) if validation is not None else []
+    held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
+    validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
 
 
@@ -190,28 +217,24 @@ def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
-    family = loaded.family
-    start_ids = [] if recipe.data.source == "corpus" else soft_prompt_start(recipe, loaded)
-    adapted = attach(loaded.model, recipe.method, linear_layers(loaded.model), (family.kv_heads, family.head_dim), start_ids, recipe.seed)
-    if recipe.train.precision == "bf16" and not isinstance(recipe.method, FullConfig):
-        halve_frozen_linears(adapted)
+    start_ids = soft_prompt_start(recipe, loaded)
+    adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), start_ids, recipe.seed)
+    narrow(adapted, recipe.train.precision)
+    if recipe.train.activation_checkpointing:
+        checkpoint_layers(adapted.model)
     return adapted
 
 
 def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
-    """Token ids of the first training document's prompt: what a prompt in words would say. Of plain code, its beginning."""
+    """Token ids of the recipe's `init_text`, or the first training document's prompt: what a prompt in words would say. Of plain code, its
+    beginning; of a corpus that is kept as tokens, none."""
+    if text := getattr(recipe.method, "init_text", ""):
+        return encode_prompt(text, loaded.tokenizer)
+    if recipe.data.source == "corpus":
+        return []
     first = next(training_data(recipe.data, recipe.decontaminate).documents())
     rendered = loaded.template(recipe.data.prompt_style).render_document(first)
     return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
-
-
-def halve_frozen_linears(adapted: Adapted) -> None:
-    """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit."""
-    tied = adapted.model.get_input_embeddings().weight
-    for module in adapted.model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, torch.nn.Linear) and weight is not None and not weight.requires_grad and weight is not tied:
-            module.to(torch.bfloat16)
 
 
 def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progress: Progress) -> dict[str, Any]:
@@ -223,9 +246,10 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "seconds": progress.seconds, "steps": progress.step, "tokens": progress.tokens, "supervised_tokens": progress.supervised_tokens,
         "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0, "trainable_parameters": trainable,
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
+        "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
         "last_val_loss": progress.last_val_loss,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
-        "bad_steps": progress.bad_steps,
-        "precision": config.precision, "examples": len(material.examples), "dropped_long": material.examples.dropped_long,
+        "bad_steps": progress.bad_steps, "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
+        "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
 from codetune.batches import Batch, collate
-from codetune.config import Packing, TrainConfig
+from codetune.config import Packing
 from codetune.data.pack import Row
 from codetune.data.tokenise import TokenisedExamples
 from codetune.train.plan import Step, micro_batches, share_of
+from codetune.train.precision import autocast
 from codetune.train.run import Run
 
 
@@ -27,10 +26,10 @@ def step_gradient(run: Run, step: Step) -> tuple[float, int, int]:
     counts = [(weight * batch.num_targets, weight * int((batch.documents > 0).sum())) for batch, weight in batches]
     supervised, tokens = (int(count) for count in run.group.total(*map(sum, zip(*counts, strict=True))))
     supervised = max(1, supervised)
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)  # MPS has no float64
     with run.group.own_random_numbers():
         for batch, weight in batches:
-            with precision(run.config, device):
+            with autocast(run.config, device):
                 loss = weight * run.summed_loss(batch.to(device))
             (loss / supervised).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -62,8 +61,3 @@ def clip_gradients(run: Run, trained: Mapping[str, torch.nn.Parameter]) -> float
     norm = math.sqrt(run.group.total(float(own) ** 2)[0])
     torch.nn.utils.clip_grads_with_norm_(trained.values(), run.config.max_grad_norm, torch.tensor(norm, dtype=own.dtype, device=own.device))
     return norm
-
-
-def precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Matrix products in bf16 with everything else in fp32, or all of it in the weights' own dtype."""
-    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()

@@ -25,7 +25,7 @@ def train(run: Run) -> Progress:
     micro-batches. Ctrl-C and SIGTERM save a checkpoint first; on CPU a resumed run ends with the same weights, bit for bit.
     """
     trained = run.trained()
-    optimizer = make_optimizer(trained, run.config, run.learning_rate)
+    optimizer = make_optimizer(trained, run.config, run.learning_rate, run.adapted.learning_rate_factors())
     progress = run.checkpoints.load(trained, optimizer) or Progress()
     if run.group.leads:
         write_rows(run.folder / METRICS, [row for row in read_rows(run.folder / METRICS) if row["step"] <= progress.step])
@@ -59,7 +59,7 @@ def _one_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progre
     started, steps = time.perf_counter(), len(run.material.steps)
     rate = run.learning_rate * learning_rate_share(run.config, progress.step, steps)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
     before = random_state()
     loss_sum, supervised, tokens = step_gradient(run, run.material.steps[progress.step])
     norm = clip_gradients(run, trained)

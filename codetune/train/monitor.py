@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from codetune.train.gradient import precision, shared_batches
+from codetune.train.gradient import shared_batches
+from codetune.train.precision import autocast
 from codetune.train.resume import Progress
 from codetune.train.run import Run
 
@@ -24,7 +25,7 @@ def validation_loss(run: Run) -> float:
     device, total, count = run.adapted.model.device, 0.0, 0.0
     run.adapted.root.eval()
     for batch, weight in shared_batches(run, material.validation, material.validation_rows, "exact"):
-        with precision(run.config, device):
+        with autocast(run.config, device):
             total += weight * float(run.summed_loss(batch.to(device)))
         count += weight * batch.num_targets
     run.adapted.root.train()

@@ -1,29 +1,36 @@
-"""The optimisers: Adam, AdamW, and Muon for a model's matrices beside AdamW for the rest."""
+"""The optimisers: Adam, AdamW (its moments in 32 or in 8 bits), Adafactor, and Muon for a model's matrices beside AdamW for the rest."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from codetune.config import TrainConfig
+from codetune.models.quantized import bitsandbytes
+from codetune.train.rounding import Widened
 
-_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", "prompt_encoder")  # Muon is for what lies between embeddings and logits
+_NOT_DECAYED = ("prompt_encoder", ".ia3_l.")  # though they have two dimensions
+_NO_MATRIX_OF_THE_MODEL = ("embed", "wte", "wpe", "lm_head", *_NOT_DECAYED)  # Muon is for what lies between embeddings and logits
+_ADAFACTOR_EPS = (1e-15, 1.0)  # the first squared is still a float32; with 1 as the least scale a learning rate means what AdamW's does
 
 
 class Optimizer:
-    """One or two torch optimisers that step and are saved as one."""
+    """One or two torch optimisers that step and are saved as one; over stand-ins where weights are in bf16."""
 
-    def __init__(self, parts: Iterable[torch.optim.Optimizer]) -> None:
-        self.parts = list(parts)
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], widened: Widened | None = None) -> None:
+        self.parts, self._widened = list(parts), widened
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         return list(itertools.chain.from_iterable(part.param_groups for part in self.parts))
 
     def step(self) -> None:
+        if self._widened is not None:
+            self._widened.step(self.parts)
+            return
         for part in self.parts:
             part.step()
 
@@ -32,35 +39,66 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self.parts]
+        own = [] if self._widened is None else [{"steps": self._widened.steps}]
+        return [part.state_dict() for part in self.parts] + own
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        if self._widened is not None:
+            *states, own = states
+            self._widened.steps = own["steps"]
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
 
 
-def make_optimizer(trained: dict[str, torch.nn.Parameter], config: TrainConfig, learning_rate: float) -> Optimizer:
-    """The recipe's optimiser over the trained parameters.
+def make_optimizer(
+    trained: dict[str, torch.nn.Parameter], config: TrainConfig, learning_rate: float, factors: Mapping[str, float] | None = None
+) -> Optimizer:
+    """The recipe's optimiser over the trained parameters. Raises UserError where 8-bit moments need a package that is not there.
 
-    Weight decay is for matrices of the model and of LoRA, never for norms, biases and soft prompts. `muon` (Jordan et al. 2024)
+    Weight decay is for matrices of the model and of adapters, never for norms, biases, soft prompts and vectors that scale. `factors` of
+    the learning rate, by name, are 1 where they are not given. `muon` (Jordan et al. 2024)
     makes each matrix's momentum orthogonal; its steps are scaled to AdamW's size (Liu et al. 2025), so one learning rate
-    serves it and the AdamW that trains embeddings, norms, biases and soft prompts.
+    serves it and the AdamW that trains embeddings, norms, biases and soft prompts. `adafactor` (Shazeer & Stern 2018) keeps row and
+    column means of a matrix' squared gradients and no momentum; its steps are of AdamW's size too. What is in bf16 is updated through
+    fp32 and rounded at random, by whatever optimiser.
     """
     muon = {name: p for name, p in trained.items() if config.optimizer == "muon" and _is_matrix(name, p)}
     rest = {name: p for name, p in trained.items() if name not in muon}
-    decayed = [p for name, p in rest.items() if p.ndim >= 2 and "prompt_encoder" not in name]
-    others = [p for name, p in rest.items() if p.ndim < 2 or "prompt_encoder" in name]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+    groups, muon_groups = (_groups(each, config.weight_decay, factors or {}) for each in (rest, muon))
+    widened = Widened(trained.values()) if any(p.dtype == torch.bfloat16 for p in trained.values()) else None
+    if widened is not None:
+        stand_in = dict(zip(trained.values(), widened.stand_ins(), strict=True))
+        for group in [*groups, *muon_groups]:
+            group["params"] = [stand_in[p] for p in group["params"]]
     parts: list[torch.optim.Optimizer] = []
-    if muon:
-        settings: dict[str, Any] = {"weight_decay": config.weight_decay, "adjust_lr_fn": "match_rms_adamw"}
-        parts.append(torch.optim.Muon(muon.values(), lr=learning_rate, **settings))
+    if muon_groups:
+        parts.append(torch.optim.Muon(muon_groups, lr=learning_rate, adjust_lr_fn="match_rms_adamw"))
     if groups:
-        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        fused = all(p.dtype == torch.float32 for p in trained.values())
-        parts.append(kind(groups, lr=learning_rate, betas=(0.9, config.beta2), fused=fused))
-    return Optimizer(parts)
+        fused = all(p.dtype in (torch.float32, torch.bfloat16) for p in trained.values())
+        parts.append(_of_kind(config, groups, learning_rate, fused))
+    return Optimizer(parts, widened)
+
+
+def _of_kind(config: TrainConfig, groups: list[dict[str, Any]], learning_rate: float, fused: bool) -> torch.optim.Optimizer:
+    betas = (0.9, config.beta2)
+    match config.optimizer:
+        case "adamw_8bit":
+            made: torch.optim.Optimizer = bitsandbytes("optimizer: adamw_8bit").optim.AdamW8bit(groups, lr=learning_rate, betas=betas)
+            return made
+        case "adafactor":
+            return torch.optim.Adafactor(groups, lr=learning_rate, eps=_ADAFACTOR_EPS)
+        case "adam":
+            return torch.optim.Adam(groups, lr=learning_rate, betas=betas, fused=fused)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+
+def _groups(parameters: Mapping[str, torch.nn.Parameter], weight_decay: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Parameters with the same decay and the same factor of the learning rate (`rate_factor`, which the loop sets rates by) together."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decayed = parameter.ndim >= 2 and not any(word in name for word in _NOT_DECAYED)
+        groups.setdefault((weight_decay if decayed else 0.0, factors.get(name, 1.0)), []).append(parameter)
+    return [{"params": params, "weight_decay": decay, "rate_factor": factor} for (decay, factor), params in groups.items()]
 
 
 def _is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:

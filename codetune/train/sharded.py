@@ -95,7 +95,7 @@ def refuse_what_cannot_be_sharded(adapted: Adapted, optimizer: str) -> None:
     if torch.bfloat16 in kinds or len(kinds) > 1:
         raise UserError("trained weights in bf16 would be rounded otherwise in shards: use train.precision=bf16, or train.parallel=ddp")
     if adapted.model.config.is_encoder_decoder:
-        raise UserError(f"{adapted.model.config.model_type} has an encoder, and sharding is proved for decoders alone: use train.parallel=ddp")
+        raise UserError(f"{adapted.model.config.model_type} has an encoder; only decoders are sharded so far: use train.parallel=ddp")
 
 
 def _layers(adapted: Adapted) -> list[torch.nn.Module]:
@@ -104,7 +104,7 @@ def _layers(adapted: Adapted) -> list[torch.nn.Module]:
     for module in decoder.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == count:
             return list(module)
-    raise UserError(f"{adapted.model.config.model_type} keeps its layers in no list of {count}, so it cannot be sharded: use train.parallel=ddp")
+    raise UserError(f"{adapted.model.config.model_type} keeps its layers in no list of {count} to shard by: use train.parallel=ddp")
 
 
 def _outline(adapted: Adapted) -> Adapted:

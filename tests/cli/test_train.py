@@ -165,7 +165,7 @@ def test_plan_of_a_study(tmp_path: Path, tiny_model: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"model_type": "t5", "d_model": 16, "num_heads": 2, "num_layers": 1}, "is an encoder-decoder model"),
+        ({"model_type": "bart", "d_model": 16}, "is an encoder-decoder model; of those codetune tunes t5"),
         ({"model_type": "falcon", "alibi": True, "hidden_size": 16, "num_attention_heads": 2}, "ALiBi positions, which cannot be packed"),
     ],
     ids=["encoder-decoder", "alibi"],

@@ -16,7 +16,7 @@ from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import LAYOUT
 from codetune.models.families import Family, family_of
 from codetune.models.forward import attention_inputs, hidden_states, logits_of, prefix_cache, summed_loss
-from tests.exactness.tiny import FAMILIES, METHODS, TOLERANCE, VOCAB, adapted_tiny
+from tests.exactness.tiny import FAMILIES, KINDS, PAIRS, TOLERANCE, VOCAB, adapted_tiny
 
 LENGTHS = (4, 19, 9, 12, 2, 25, 7)
 
@@ -72,8 +72,7 @@ def assert_close(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], 
         assert error < tolerance, f"{name}: relative error {error:.2e}"
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "method"), PAIRS)
 def test_packing_changes_neither_loss_nor_gradients(family: str, method: str) -> None:
     adapted, facts = adapted_tiny(family, method)
     data = examples()
@@ -85,8 +84,7 @@ def test_packing_changes_neither_loss_nor_gradients(family: str, method: str) ->
         assert_close(got_gradients, gradients, 10 * TOLERANCE[family])
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "method"), PAIRS)
 def test_accumulation_changes_nothing(family: str, method: str) -> None:
     adapted, facts = adapted_tiny(family, method)
     data = examples()
@@ -116,7 +114,7 @@ def test_head_is_the_models_own(family: str) -> None:
     torch.testing.assert_close(ours, alone(adapted, text), rtol=TOLERANCE[family], atol=TOLERANCE[family])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", KINDS)
 @pytest.mark.parametrize("family", ["gpt2", "llama", "mistral"])
 def test_attention_by_document_equals_the_dense_mask(family: str, method: str) -> None:
     """The fast path against the mask, in loss and gradients; GPT-2 and Llama take it, Mistral where no document passes its window."""

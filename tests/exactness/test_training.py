@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,18 +21,25 @@ from codetune.batches import make_rows
 from codetune.config import LoraConfig, MethodConfig, TrainConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import attach
-from codetune.models.families import linear_layers
+from codetune.models.families import targets_of
 from codetune.runs import read_rows
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.optimizer import make_optimizer
 from codetune.train.plan import plan_steps
+from codetune.train.precision import narrow
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import METRICS, Material, Run
-from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, tiny
+from tests.exactness.tiny import FAMILIES, METHODS, PAIRS, VOCAB, tiny
+from tests.exactness.wide import wide
 
-RATES = {"full": 3e-3, "lora": 2e-2, "prefix_tuning": 5e-2, "prompt_tuning": 5e-2}
+RATES = {
+    "full": 3e-3, "lora": 2e-2, "rslora": 2e-2, "dora": 2e-2, "pissa": 1e-2, "lora_plus": 2e-3, "vera": 5e-2, "ia3": 5e-2,
+    "bottleneck": 2e-2, "bitfit": 2e-2, "ln_tuning": 2e-2, "prefix_tuning": 5e-2, "prompt_tuning": 5e-2, "p_tuning": 1e-2,
+}  # fmt: skip
+SPARED = ("ia3", "vera", "bitfit", "ln_tuning", "prefix_tuning", "prompt_tuning", "p_tuning")  # from weight decay, altogether
 STEPS = 8
+OPTIMIZER = TrainConfig.model_fields["optimizer"].annotation
 DROPOUT = LoraConfig(lora_rank=3, lora_dropout=0.3)
 
 
@@ -44,18 +51,21 @@ def examples(seed: int, count: int = 30, tokens: tuple[int, int] = (3, VOCAB)) -
 
 def make_run(
     folder: Path,
-    family: str = "llama",
+    family: str = "",
     method: str | MethodConfig = "lora",
     dtype: torch.dtype = torch.float32,
     rate: float = 0,
     **config: Any,
 ) -> Run:
-    """A fresh model with the method on it, as a process that starts has it, about eight steps to go."""
-    settings = {"validations": 0, "checkpoint_every_s": 1e9, "micro_batch_size": 2} | config
-    model, facts = tiny(family, dtype)
+    """A fresh model (Llama, where it can be) with the method on it, as a process that starts has it, about eight steps to go."""
+    settings = {"validations": 0, "checkpoint_every_s": 1e9, "micro_batch_size": 2, "precision": "fp32"} | config
+    in_blocks = settings.get("optimizer") == "adamw_8bit"  # moments are in 8 bits in tensors of 4,096 and more
     chosen = METHODS[method] if isinstance(method, str) else method
-    adapted = attach(model, chosen, linear_layers(model), (facts.kv_heads, facts.head_dim), [7, 8, 9], 0)
+    name = family or ("gpt2" if chosen.name == "bitfit" else "llama")
+    model, facts = wide(name) if in_blocks else tiny(name, dtype)
+    adapted = attach(model, chosen, targets_of(model), [7, 8, 9], 0)
     adapted.root.to(dtype)
+    narrow(adapted, settings["precision"])
     data, held = examples(1), examples(2, 9)
     rows, held_rows = (make_rows(one, "exact", 40, range(len(one))) for one in (data, held))
     material = Material(data, rows, plan_steps(rows, STEPS * 80, 80, seed=0), held, held_rows)
@@ -91,12 +101,12 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "method"), PAIRS)
 def test_what_is_said_to_train_trains_and_nothing_else(family: str, method: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, family, method, torch.float64)
     trained = weights(run)
     frozen = {name: parameter.detach().clone() for name, parameter in run.adapted.frozen().items()}
+    buffers = {name: buffer.clone() for name, buffer in run.adapted.root.named_buffers()}  # VeRA's matrices, PiSSA's start
     assert bool(frozen) == (method != "full")
     train(run)
     for name, parameter in run.adapted.trained().items():
@@ -104,14 +114,22 @@ def test_what_is_said_to_train_trains_and_nothing_else(family: str, method: str,
     for name, parameter in run.adapted.frozen().items():
         assert torch.equal(parameter, frozen[name]), f"{name} moved"
         assert parameter.grad is None
+    for name, buffer in run.adapted.root.named_buffers():
+        assert torch.equal(buffer, buffers[name]), f"{name} moved"
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("method", [*METHODS, "lora with dropout"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(method: str, optimizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "optimizer", "precision"),
+    [
+        *((method, "adamw", "fp32") for method in [*METHODS, "lora with dropout"]),
+        *((method, *policy) for method in ("full", "dora") for policy in [("muon", "fp32"), ("adafactor", "bf16")]),
+        *((method, each, "bf16_weights") for method in ("full", "prefix_tuning") for each in get_args(OPTIMIZER)),
+    ],
+)
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(method: str, optimizer: str, precision: str, tmp_path: Path) -> None:
     """Stopped in step 5, whose metrics are written already and whose weights are not; validations and best weights included."""
     chosen = DROPOUT if method == "lora with dropout" else method
-    settings: dict[str, Any] = {"validations": 4, "checkpoint_every_s": 1e-9, "optimizer": optimizer}
+    settings: dict[str, Any] = {"validations": 4, "checkpoint_every_s": 1e-9, "optimizer": optimizer, "precision": precision}
     whole = make_run(tmp_path / "whole", method=chosen, **settings)
     wanted = train(whole)
     stopped = make_run(tmp_path / "stopped", method=chosen, **settings)
@@ -191,10 +209,20 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 
 GOLDEN = {
-    "full": [4.7650361, 4.9912803, 4.6293081, 4.931437, 5.1303794, 3.9365749, 4.6346946, 4.7825928],
-    "lora": [4.7650361, 5.0089216, 4.6484091, 4.9470886, 5.180016, 3.9462458, 4.6007183, 4.8084084],
-    "prefix_tuning": [4.8840688, 5.0389628, 4.7950015, 5.1413874, 5.0756148, 4.4722722, 4.8561185, 5.1819871],
-    "prompt_tuning": [4.8840694, 5.0144019, 4.7439261, 5.1012179, 5.0725636, 4.5089512, 4.8791809, 5.1845381],
+    "full": [4.7650361, 4.9912803, 4.6293081, 4.9314364, 5.1303794, 3.9365749, 4.6346946, 4.7825928],
+    "lora": [4.7650361, 5.0089212, 4.6484097, 4.9470886, 5.180016, 3.9462458, 4.6007188, 4.8084078],
+    "rslora": [4.7650361, 5.0070171, 4.6531067, 4.8745295, 5.2044012, 3.7903439, 4.537184, 4.6559878],
+    "dora": [4.7650361, 4.9869884, 4.6336805, 4.9267306, 5.1844233, 3.8847898, 4.5675396, 4.7310118],
+    "pissa": [4.7650361, 4.9200221, 4.6114293, 5.0311213, 5.1880243, 3.8383897, 4.571046, 4.7538831],
+    "lora_plus": [4.7650361, 5.008836, 4.6620059, 4.9171586, 5.2016174, 3.8179518, 4.5647428, 4.7220809],
+    "vera": [4.7650361, 5.01187, 4.6444185, 4.9398959, 5.158733, 4.3663044, 4.7999068, 5.242318],
+    "ia3": [4.7650361, 4.978479, 4.6434413, 4.9529674, 5.1781994, 4.1824319, 4.8066134, 4.9948431],
+    "bottleneck": [4.7650361, 5.0183585, 4.6342399, 4.9660251, 5.1530101, 4.3378627, 4.7611778, 5.2132947],
+    "bitfit": [10.2923697, 9.3113681, 9.1521176, 9.4188499, 9.1981295, 8.7452418, 8.7397444, 7.8965465],
+    "ln_tuning": [4.7650361, 4.9735938, 4.6263461, 4.903403, 5.0727761, 4.3153486, 4.7244141, 5.0957348],
+    "prefix_tuning": [4.8840688, 5.0389628, 4.7950009, 5.1413874, 5.0756142, 4.4722722, 4.8561179, 5.1819871],
+    "prompt_tuning": [4.8840688, 5.0144019, 4.7439255, 5.101219, 5.072563, 4.5089512, 4.8791804, 5.1845387],
+    "p_tuning": [5.0840567, 5.1470172, 4.9158116, 4.9057162, 4.9701361, 4.5796725, 4.939593, 5.2526189],
 }
 
 
@@ -204,6 +232,33 @@ def test_golden_losses(method: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, method=method)
     train(run)
     assert [loss for _, loss in losses(tmp_path)] == pytest.approx(GOLDEN[method], rel=1e-5)
+
+
+GOLDEN_POLICIES: dict[tuple[str, str, str], list[float]] = {
+    ("full", "adamw", "bf16_weights"): [4.7649174, 4.9947357, 4.6207461, 4.9276511, 5.1308117, 3.9466387, 4.6304951, 4.7883041],
+    ("full", "adam", "fp32"): [4.7650361, 4.9912803, 4.6293081, 4.9314364, 5.1303794, 3.9365749, 4.6346946, 4.7825928],
+    ("full", "adam", "bf16_weights"): [4.7649174, 4.9947357, 4.6207461, 4.9276511, 5.1308117, 3.9466387, 4.6304951, 4.7883041],
+    ("full", "muon", "fp32"): [4.7650361, 5.0055023, 4.6283797, 4.9468611, 5.1314081, 4.2285862, 4.7293385, 5.0761945],
+    ("full", "muon", "bf16_weights"): [4.7649174, 5.0066887, 4.6237042, 4.9404275, 5.132979, 4.2357963, 4.7262346, 5.0818001],
+    ("full", "adamw_8bit", "fp32"): [4.8720443, 4.6858413, 4.5501138, 4.6718006, 4.7029019, 2.5907149, 3.6368708, 2.4700337],
+    ("full", "adamw_8bit", "bf16_weights"): [4.8694492, 4.6882411, 4.5534922, 4.672017, 4.7029236, 2.5995814, 3.6354489, 2.4775636],
+    ("full", "adafactor", "fp32"): [4.7650361, 4.9872752, 4.6236228, 4.9453741, 5.1193143, 4.0586338, 4.5292963, 4.9113074],
+    ("full", "adafactor", "bf16_weights"): [4.7649174, 4.9872064, 4.6142363, 4.9458674, 5.1130316, 4.0643272, 4.5286704, 4.9151385],
+    ("lora", "adamw", "bf16_weights"): [4.7649174, 5.0100484, 4.6500863, 4.9360485, 5.1882402, 3.9586115, 4.6068481, 4.8198643],
+    ("lora", "adamw_8bit", "fp32"): [4.8720443, 4.6908589, 4.5990239, 4.7320335, 4.6508287, 3.5793749, 3.985328, 3.3981886],
+    ("lora", "adamw_8bit", "bf16_weights"): [4.8694492, 4.68945, 4.6041227, 4.7260143, 4.6595892, 3.5719268, 3.9970972, 3.3752721],
+    ("lora", "adafactor", "fp32"): [4.7650361, 5.009142, 4.6952144, 4.9698364, 5.1524037, 4.0602983, 4.4574649, 4.9331535],
+    ("lora", "adafactor", "bf16_weights"): [4.7649174, 5.0086022, 4.701813, 4.9776683, 5.1619224, 4.058376, 4.4691803, 4.9336751],
+}
+
+
+@pytest.mark.parametrize(("method", "optimizer", "precision"), GOLDEN_POLICIES)
+def test_golden_losses_of_every_policy(method: str, optimizer: str, precision: str, tmp_path: Path) -> None:
+    """As above, for optimisers and precisions. bf16 products differ in their last bits between machines, hence the wider tolerance."""
+    run = make_run(tmp_path, method=method, optimizer=optimizer, precision=precision)
+    train(run)
+    close = {"rel": 1e-5} if precision == "fp32" else {"rel": 5e-3}
+    assert [loss for _, loss in losses(tmp_path)] == pytest.approx(GOLDEN_POLICIES[method, optimizer, precision], **close)
 
 
 def test_all_methods_see_the_same_batches(tmp_path: Path) -> None:
@@ -317,15 +372,30 @@ def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("method", "decayed"),
-    [("full", "all matrices"), ("lora", "all matrices"), ("prefix_tuning", "nothing"), ("prompt_tuning", "nothing")],
+    [(method, "nothing" if method in SPARED else "all matrices") for method in METHODS],
 )
-def test_weight_decay_spares_norms_biases_and_soft_prompts(method: str, decayed: str, tmp_path: Path) -> None:
+def test_weight_decay_spares_norms_biases_soft_prompts_and_scales(method: str, decayed: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, "gpt2", method)
-    optimizer = make_optimizer(run.adapted.trained(), TrainConfig(weight_decay=0.1), 1.0)
-    found = [parameter.ndim for group in optimizer.param_groups if group["weight_decay"] for parameter in group["params"]]
-    wanted = [parameter.ndim for parameter in run.adapted.trained().values() if parameter.ndim == 2]
-    assert found == (wanted if decayed == "all matrices" else [])
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(run.adapted.trained())
+    trained = run.adapted.trained()
+    for config in (TrainConfig(weight_decay=0.1), TrainConfig(weight_decay=0.1, optimizer="muon")):
+        optimizer = make_optimizer(trained, config, 1.0)
+        found = {id(parameter) for group in optimizer.param_groups if group["weight_decay"] for parameter in group["params"]}
+        wanted = {id(parameter) for parameter in trained.values() if parameter.ndim == 2} if decayed == "all matrices" else set()
+        assert found == wanted
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained)
+
+
+def test_lora_plus_moves_the_second_matrices_further(tmp_path: Path) -> None:
+    """Adam's first step is as long as the rate: B goes 16 times as far as LoRA's, from the same gradient, and A as far."""
+    moved = {}
+    for method in ("lora", "lora_plus"):
+        run = make_run(tmp_path / method, method=method, dtype=torch.float64, rate=1e-3)
+        before = weights(run)
+        run.material = dataclasses.replace(run.material, steps=run.material.steps[:1])
+        train(run)
+        moved[method] = {name: parameter.detach() - before[name] for name, parameter in run.adapted.trained().items()}
+    for name, step in moved["lora"].items():
+        torch.testing.assert_close(moved["lora_plus"][name], (16 if ".lora_B." in name else 1) * step)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,10 +7,26 @@ from typing import Any
 import torch
 import transformers
 
-from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig
+from codetune.config import (
+    BitFitConfig,
+    BottleneckConfig,
+    DoraConfig,
+    FullConfig,
+    Ia3Config,
+    LnTuningConfig,
+    LoraConfig,
+    LoraPlusConfig,
+    MethodConfig,
+    PissaConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    PTuningConfig,
+    RsLoraConfig,
+    VeraConfig,
+)
 from codetune.methods import Adapted, attach
 from codetune.models.attention import use_document_attention
-from codetune.models.families import Family, family_of, linear_layers
+from codetune.models.families import Family, family_of, targets_of
 from codetune.models.load import no_dropout
 
 VOCAB = 61
@@ -18,9 +34,21 @@ FAMILIES = ("gpt2", "llama", "mistral", "falcon")
 METHODS: dict[str, MethodConfig] = {
     "full": FullConfig(),
     "lora": LoraConfig(lora_rank=3, lora_alpha=6),
+    "rslora": RsLoraConfig(lora_rank=3, lora_alpha=6),
+    "dora": DoraConfig(lora_rank=3, lora_alpha=6),
+    "pissa": PissaConfig(lora_rank=3, lora_alpha=6),
+    "lora_plus": LoraPlusConfig(lora_rank=3, lora_alpha=6),
+    "vera": VeraConfig(vera_rank=7),
+    "ia3": Ia3Config(),
+    "bottleneck": BottleneckConfig(bottleneck_size=3),
+    "bitfit": BitFitConfig(),
+    "ln_tuning": LnTuningConfig(),
     "prefix_tuning": PrefixTuningConfig(num_virtual_tokens=5),
     "prompt_tuning": PromptTuningConfig(num_virtual_tokens=5),
+    "p_tuning": PTuningConfig(num_virtual_tokens=5, encoder_hidden_size=8),
 }
+PAIRS = [(family, method) for family in FAMILIES for method in METHODS if method != "bitfit" or family == "gpt2"]  # which has biases
+KINDS = ("full", "lora", "prefix_tuning", "prompt_tuning", "p_tuning")  # one for each way in which a method meets rows and batches
 # Llama and Mistral compute RMSNorm in float32 whatever the model's dtype is.
 TOLERANCE = {"gpt2": 1e-12, "falcon": 1e-12, "llama": 1e-6, "mistral": 1e-6}
 
@@ -61,7 +89,7 @@ def tiny(family: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tupl
 def adapted_tiny(family: str, method: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Adapted, Family]:
     """A tiny model with the method on it, its trained tensors moved off their start so that every one of them matters."""
     model, facts = tiny(family, dtype, seed)
-    adapted = attach(model, METHODS[method], linear_layers(model), (facts.kv_heads, facts.head_dim), [7, 8, 9], seed)
+    adapted = attach(model, METHODS[method], targets_of(model), [7, 8, 9], seed)
     adapted.root.to(dtype)
     adapted.root.train()
     if method != "full":

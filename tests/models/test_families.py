@@ -15,7 +15,7 @@ from codetune.data.base_corpus import save_tokenizer
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import DOCUMENTS
-from codetune.models.families import family_of, linear_layers
+from codetune.models.families import family_of, linear_layers, targets_of
 from codetune.models.forward import logits_of
 from codetune.models.load import load_model, model_hash, new_model, no_dropout
 from codetune.models.names import resolve
@@ -102,7 +102,6 @@ def test_windows() -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (transformers.T5Config(), "t5 is an encoder-decoder model"),
         (transformers.BartConfig(), "bart is an encoder-decoder model"),
         (transformers.FalconConfig(**SHAPE, alibi=True), "this falcon model uses ALiBi positions"),
         (transformers.BloomConfig(), "this bloom model uses ALiBi positions"),
@@ -206,7 +205,7 @@ def test_soft_prompts_are_exact_in_packed_rows(name: str, method: str) -> None:
     no_dropout(config)
     facts = family_of(config)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").double()
-    adapted = attach(model, METHODS[method], linear_layers(model), (facts.kv_heads, facts.head_dim), [7, 8, 9], 0)
+    adapted = attach(model, METHODS[method], targets_of(model), [7, 8, 9], 0)
     adapted.root.double().train()
     with torch.no_grad():
         for parameter in adapted.trained().values():

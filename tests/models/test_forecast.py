@@ -12,7 +12,7 @@ from codetune.batches import Batch
 from codetune.config import FullConfig, LoraConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainConfig
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach
-from codetune.models.families import family_of, linear_layers
+from codetune.models.families import targets_of
 from codetune.models.forecast import Pass, activation_bytes, forecast_memory, forecast_seconds, measure_rate
 from codetune.models.forward import summed_loss
 from codetune.models.outline import Outline, outline_of, trained_parameters
@@ -39,8 +39,8 @@ ROWS, WIDTH = 2, 120
 
 def attached(family: str, method: MethodConfig) -> tuple[Adapted, Outline]:
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS[family], attn_implementation="sdpa")
-    outline, facts = outline_of(model), family_of(model.config)
-    return attach(model, method, linear_layers(model), (facts.kv_heads, facts.head_dim), [1, 2, 3], 0), outline
+    outline = outline_of(model)
+    return attach(model, method, targets_of(model), [1, 2, 3], 0), outline
 
 
 def kept_bytes(adapted: Adapted, outline: Outline, batch: Batch) -> int:

@@ -80,7 +80,7 @@ def validated(folder: Path, group: Group) -> dict[str, Any]:
     found = {}
     for parallel in ("ddp", "fsdp"):
         settings: dict[str, Any] = {"validations": 5, "dtype": torch.float64, "micro_batch_size": 1}
-        run = run_of(folder / parallel, parallel, group, method="lora", rate=0.2, **settings)
+        run = run_of(folder / parallel, parallel, group, "gpt2", "lora", rate=0.1, **settings)
         found[parallel] = curve(run) | {"validation": validation_loss(run)}
     return found
 
