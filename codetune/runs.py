@@ -10,9 +10,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ParamSpec
 
 from codetune.errors import UserError
+
+P = ParamSpec("P")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def cache_folder() -> Path:
@@ -163,7 +166,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def spared(tell: Callable[P, None]) -> Callable[P, None]:
+    """Narration that a full disk does not take, of a log on it, is lost; what it tells of goes on."""
+
+    def told(*given: P.args, **named: P.kwargs) -> None:
+        try:
+            tell(*given, **named)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+
+    return told
+
+
 def disk_error(error: OSError, path: Path) -> UserError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in _FULL - {errno.EFBIG}:
         return UserError(f"no disk space left for {path}: free some and run the same command again; what was saved before is kept")
     return UserError(f"cannot write {path}: {error.strerror or error}")

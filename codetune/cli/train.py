@@ -73,7 +73,7 @@ def _train(loaded: TrainRecipe, folder: Path, as_json: bool, group: Group) -> No
     if before:
         console.print(f"{folder} is finished already; nothing was trained anew")
     if summary["bad_steps"] and not (bad := summary["bad_steps"][-1])["passed_over"]:
-        remedy = "lower method.learning_rate (it goes on from there), or set train.on_bad_step=roll_back to pass over the examples"
+        remedy = "lower method.learning_rate (it goes on from the checkpoint before), or pass over them with train.on_bad_step=roll_back"
         console.print(f"warning: training stopped before a {told(bad)}; {remedy}")
     elif not summary["losses_finite"]:
         console.print(f"warning: training stopped at a {summary['stopped']}; lower method.learning_rate")

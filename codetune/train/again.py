@@ -9,18 +9,20 @@ from codetune.config import CHANGES_NO_RESULT
 from codetune.errors import UserError
 from codetune.records import Json
 from codetune.runs import read_json, read_rows
-from codetune.train.resume import has_checkpoint
+from codetune.train.resume import go_back, has_checkpoint
 from codetune.train.run import METRICS
 
 _WHERE = frozenset({"out", "trackers", "device"})  # where a run is kept, shown and computed
-_REMEDIES = {"method": {"learning_rate"}, "train": {"max_grad_norm", "on_bad_step", "spike_factor"}}  # of a bad step
+_OTHER_STEPS = {"method": {"learning_rate"}, "train": {"max_grad_norm"}}  # what may be changed after a bad step, to make it a good one
+_OTHER_IDEAS = {"train": {"on_bad_step", "spike_factor"}}  # or to think better of it
 
 
 def kept_result(config: Json, result: Path) -> Json | None:
     """The result of a finished run of this recipe; None where there is something to train, from the start or from a checkpoint.
 
-    A run that ended before a bad step may go on with another learning rate, or with other ideas of what is bad. Raises UserError
-    where the folder holds a run of another recipe.
+    A run that ended before a bad step may go on with other ideas of what is bad; or with another learning rate, from the checkpoint
+    before the last one, as the weights right before a bad step are bad already. Raises UserError where the folder holds a run of
+    another recipe.
     """
     folder = result.parent
     state = "finished" if result.exists() else "stopped" if has_checkpoint(folder) else ""
@@ -28,8 +30,10 @@ def kept_result(config: Json, result: Path) -> Json | None:
         return None
     before, now = _determining(read_json(folder / "config.json")), _determining(config)
     if before != now and ended_by_bad_step(folder):
-        before, now = _without(before, _REMEDIES), _without(now, _REMEDIES)
-        if before == now:
+        before, now = _without(before, _OTHER_IDEAS), _without(now, _OTHER_IDEAS)
+        if _without(before, _OTHER_STEPS) == _without(now, _OTHER_STEPS):
+            if before != now:
+                go_back(folder)
             result.unlink(missing_ok=True)
             return None
     differing = sorted(key for key in now if before.get(key) != now[key])

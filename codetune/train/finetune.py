@@ -32,7 +32,7 @@ from codetune.models.machine import peak_memory_bytes
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, write_json
+from codetune.runs import locked, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.held_out import bits_per_byte
@@ -76,8 +76,8 @@ def finetune(
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
-        told = report or (lambda *_: None)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, told, warn, group)
+        told = spared(report or (lambda *_: None)), spared(warn)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
         loss_before = validation_loss(run) if material.validation is not None else None
         run = replace(run, adapted=adapt(recipe, loaded))
         watch = Watch.over(run.adapted)

@@ -101,7 +101,7 @@ def _bad_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progre
         progress.bad_steps.append(found)
         _note(run, trained, progress, {"step": step, "tokens": progress.tokens, "bad_step": found})
         return
-    run.checkpoints.save_last(trained, optimizer, progress)  # as of a run that goes on: so it does, with a lower rate
+    run.checkpoints.save_last(trained, optimizer, progress, one_more=True)  # as of a run that goes on: so it may, with other settings
     progress.stopped = f"{why} at step {step}"
     progress.bad_steps.append(found)
     run.metrics.add({"step": step, "tokens": progress.tokens, "bad_step": found})

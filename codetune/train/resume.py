@@ -49,6 +49,12 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / CHECKPOINT).glob("step-*"))
 
 
+def go_back(folder: Path) -> None:
+    """Forget a run's newest checkpoint, so that it goes on from the one before, or from the start where there is none."""
+    for newest in sorted((folder / CHECKPOINT).glob("step-*"))[-1:]:
+        _discard(newest)
+
+
 class Checkpoints:
     """A run's `checkpoint/`: folders `step-00000123`, and `best-00000100` with the weights that a checkpoint names as its best.
 
@@ -65,7 +71,7 @@ class Checkpoints:
     def save(self, trained: Trained, optimizer: Optimizer, progress: Progress) -> bool:
         """Keep the state after the present step. What the disk refuses is said once, and training goes on with the one before."""
         try:
-            self._save(trained, optimizer, progress)
+            self._save(trained, optimizer, progress, self.kept)
         except OSError as error:
             if not self._failing:
                 older = "none is there yet" if self._newest is None else f"that of step {self._newest} is kept"
@@ -78,10 +84,13 @@ class Checkpoints:
         self._failing = False
         return True
 
-    def save_last(self, trained: Trained, optimizer: Optimizer, progress: Progress) -> None:
-        """Keep the state at the end of training. Raises UserError where the disk takes no more; the one before is kept."""
+    def save_last(self, trained: Trained, optimizer: Optimizer, progress: Progress, one_more: bool = False) -> None:
+        """Keep the state at the end of training, with `one_more` beside those before it.
+
+        Raises UserError where the disk takes no more; the one before is kept.
+        """
         try:
-            self._save(trained, optimizer, progress)
+            self._save(trained, optimizer, progress, self.kept + one_more)
         except OSError as error:
             raise disk_error(error, self.home) from None
 
@@ -125,7 +134,7 @@ class Checkpoints:
             self._warn(f"{self.home} is of an older codetune and cannot be gone on from: training starts anew")
         return None
 
-    def _save(self, trained: Trained, optimizer: Optimizer, progress: Progress) -> None:
+    def _save(self, trained: Trained, optimizer: Optimizer, progress: Progress, kept: int) -> None:
         if self._newest == progress.step:
             return
         self._first()
@@ -136,7 +145,7 @@ class Checkpoints:
         about = {"format": FORMAT, "step": progress.step, "best_step": progress.best_step}
         self._write(target, self._state(trained, optimizer, progress), about)
         self._newest = progress.step
-        self._prune()
+        self._prune(kept)
 
     def _write_best(self, step: int, weights: dict[str, torch.Tensor]) -> None:
         self._write(self._best(step), weights, {"format": FORMAT, "step": step})
@@ -173,10 +182,10 @@ class Checkpoints:
     def _read(self, path: Path) -> Any:
         return read_state(path / STATE)
 
-    def _prune(self) -> None:
+    def _prune(self, kept: int) -> None:
         """Remove what is older than the newest few, what the run has gone back behind, and best weights that none of those kept names."""
         past = [path for step, path in self._steps() if step <= (self._newest or 0)]
-        keep = set(past[-self.kept :])
+        keep = set(past[-kept:])
         for path in list(keep):
             try:
                 best = read_about(path)["best_step"]

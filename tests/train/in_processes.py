@@ -20,14 +20,13 @@ from codetune.runs import read_rows
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
 from codetune.train.parallel import ALONE, Group, joined
-from codetune.train.plan import plan_steps
 from codetune.train.run import METRICS, Run
 from tests.exactness.test_training import DROPOUT, at_step, interrupt, losses, make_run
-from tests.exactness.tiny import METHODS
 
 STEPS = 20
 FAMILIES = ("gpt2", "llama")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
+METHODS = ("full", "lora", "prefix_tuning", "prompt_tuning")
 CELLS = [(family, method, "float64") for family in FAMILIES for method in METHODS] + [("llama", method, "float32") for method in METHODS]
 STOPPED_AT = 7
 
@@ -36,9 +35,7 @@ def run_of(
     folder: Path, parallel: str, group: Group = ALONE, family: str = "llama", method: str | MethodConfig = "full", **config: Any
 ) -> Run:
     """A run of 20 steps, of three rows or so each."""
-    run = make_run(folder, family, method, parallel=parallel, **config)
-    steps = plan_steps(run.material.rows, STEPS * 80, 80, seed=0)
-    run = dataclasses.replace(run, material=dataclasses.replace(run.material, steps=steps), group=group)
+    run = dataclasses.replace(make_run(folder, family, method, steps=STEPS, parallel=parallel, **config), group=group)
     run.spread()
     return run
 
