@@ -41,9 +41,9 @@ class LeadersCheckpoints(Checkpoints):
     def save(self, trained: Trained, optimizer: Optimizer, progress: Progress) -> bool:
         return self._group.share(super().save(trained, optimizer, progress) if self._group.leads else False)
 
-    def save_last(self, trained: Trained, optimizer: Optimizer, progress: Progress) -> None:
+    def save_last(self, trained: Trained, optimizer: Optimizer, progress: Progress, one_more: bool = False) -> None:
         if self._group.leads:
-            super().save_last(trained, optimizer, progress)
+            super().save_last(trained, optimizer, progress, one_more)
         self._group.share(None)
 
     def save_best(self, trained: Trained, progress: Progress) -> None:
@@ -176,9 +176,9 @@ class ShardedCheckpoints(Checkpoints):
         parts = {key: whole.to_local() if isinstance(whole, DTensor) else whole for key, whole in wanted.items()}
         return _put_in(read_state(path / STATE), parts)
 
-    def _prune(self) -> None:
+    def _prune(self, kept: int) -> None:
         if self._group.leads:
-            super()._prune()
+            super()._prune(kept)
 
     def _whole(self, name: str, part: torch.Tensor) -> torch.Tensor:
         """A part as one of a tensor that is sharded as the parameter of that name is."""
