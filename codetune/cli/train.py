@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +21,7 @@ from rich.table import Table
 
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_recipe, recipe_path
-from codetune.models.machine import device
+from codetune.models.machine import device, gpus
 from codetune.records import Json
 from codetune.train.bad_step import told
 from codetune.train.finetune import ADAPTER, RESULT, finetune
@@ -48,7 +47,7 @@ def train(
     loaded = load_recipe(recipe_path(recipe), TrainRecipe, overrides or [])
     folder = out or loaded.out or Path("runs") / loaded.name
     if nproc != 1:
-        refuse_processes(nproc, torch.cuda.device_count(), device(loaded.device))
+        refuse_processes(nproc, gpus(), device(loaded.device))
         options = [*(f"--set={each}" for each in overrides or []), f"--out={folder}", *(["--json"] if as_json else [])]
         if code := launch(["train", str(recipe), *options], nproc):
             sys.exit(code)  # the first process has said why

@@ -35,8 +35,9 @@ def children(parent: int) -> list[int]:
 
 def started(arguments: list[str], metrics: Path) -> subprocess.Popen[str]:
     """The command, some steps on its way."""
+    before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
     process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
+    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") > before + 5):
         time.sleep(0.05)
     assert process.poll() is None
     return process
