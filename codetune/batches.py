@@ -7,7 +7,7 @@ in each document, after the virtual tokens. So a packed batch computes exactly w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -18,19 +18,30 @@ from codetune.data.tokenise import TokenisedExamples
 
 PADDING = 0  # document number of padding
 WIDTH_STEP = 32  # widths are rounded up: kernels are compiled anew, and kept, for every new shape
+TARGET_STEP = 128  # so are numbers of targets
+IGNORED = -100  # the label of what is no target
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of tokens, all tensors [rows, tokens]."""
+    """Rows of tokens, [rows, tokens] where nothing else is said.
+
+    All that depends on the data (which tokens are predicted, where documents are) is an index made on the CPU, once: the forward
+    pass never asks a tensor for a value, so a GPU need not wait, and shapes alone tell what a pass takes.
+    """
 
     input_ids: torch.Tensor  # int64
     documents: torch.Tensor  # int64: which document of its row a token belongs to; 0 is padding
     positions: torch.Tensor  # int64: place in the document
     targets: torch.Tensor  # bool: this token is predicted, under the loss
+    predicted: torch.Tensor  # int64 [targets, rounded up]: which of rows x tokens are predicted
+    labels: torch.Tensor  # int64 [targets, rounded up]: their ids, IGNORED for what was added
+    places: torch.Tensor  # int64 [documents, width]: indices into rows x tokens of each document's text, 0 behind its end
+    row: torch.Tensor  # int64 [documents]: each document's row
+    back: torch.Tensor  # int64 [rows x tokens]: each token's index in documents x width, 0 for padding
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.input_ids.to(device), self.documents.to(device), self.positions.to(device), self.targets.to(device))
+        return Batch(*(getattr(self, each.name).to(device) for each in fields(self)))
 
     @property
     def num_targets(self) -> int:
@@ -68,7 +79,36 @@ def collate(examples: TokenisedExamples, rows: Sequence[Row], packing: Packing, 
             positions[r, place] = np.arange(first, first + stop - start)
             at += stop - start
         targets[r, 0] = False  # nothing in the row comes before it
-    return Batch(*(torch.from_numpy(array) for array in (ids, documents, positions, targets)))
+    return batch_of(ids, documents, positions, targets)
+
+
+def batch_of(ids: np.ndarray, documents: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> Batch:
+    """A batch of arrays [rows, tokens], with its indices. A document's tokens are neighbours in its row."""
+    predicted = np.flatnonzero(targets)
+    labels = ids.reshape(-1)[predicted]
+    missing = -len(predicted) % TARGET_STEP
+    predicted, labels = np.pad(predicted, (0, missing), constant_values=1), np.pad(labels, (0, missing), constant_values=IGNORED)
+    text = (documents != PADDING).reshape(-1)
+    starts = documents != PADDING
+    starts[:, 1:] &= documents[:, 1:] != documents[:, :-1]
+    first = np.flatnonzero(starts)
+    index = np.flatnonzero(text)
+    number = np.cumsum(starts.reshape(-1))[index] - 1
+    place = index - first[number]
+    width = rounded_up(int(place.max(initial=0)) + 1, WIDTH_STEP)
+    places, back = np.zeros((len(first), width), dtype=np.int64), np.zeros(text.shape, dtype=np.int64)
+    places[number, place] = index
+    back[index] = number * width + place
+    arrays = (ids, documents, positions, targets, predicted, labels, places, first // documents.shape[1], back)
+    return Batch(*map(torch.from_numpy, arrays))
+
+
+def full_rows(rows: int, width: int) -> Batch:
+    """Rows of one document each, all of it under the loss: what takes the most memory of all data."""
+    ids = np.zeros((rows, width), dtype=np.int64)
+    targets = np.ones((rows, width), dtype=bool)
+    targets[:, 0] = False
+    return batch_of(ids, ids + 1, np.tile(np.arange(width), (rows, 1)), targets)
 
 
 def attention_mask(batch: Batch, num_virtual_tokens: int, virtual_queries: bool, window: int | None) -> torch.Tensor:

@@ -20,12 +20,12 @@ LAYERS = {
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4,
     "evaluate": 5, "compare": 5,
-    "api": 6, "study": 6, "serve": 6,
+    "api": 6, "tuning": 6, "study": 6, "serve": 6,
     "cli": 7,
 }  # fmt: skip
 
 # Only these put the parts together; in `study` and `evaluate` everything else is given what it works with.
-WIRING = {"codetune.study.run", "codetune", "codetune.api"}
+WIRING = {"codetune.study.run", "codetune", "codetune.api", "codetune.tuning"}
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
 
 # torch may be imported where tensors are, and nowhere else.

@@ -6,6 +6,7 @@ attention as wide as the longest of them. It stands behind transformers' attenti
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from codetune.batches import WIDTH_STEP, Batch, rounded_up
+from codetune.batches import Batch
 
 DOCUMENTS = "codetune_documents"
 PROVED = ("gpt2", "llama", "mistral")
+fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
 
 
@@ -43,21 +45,8 @@ def use_document_attention(model: Any) -> None:
 
 
 def layout_of(batch: Batch, virtual: int) -> Layout:
-    """The documents of a batch. A document's tokens are neighbours in its row."""
-    rows, tokens = batch.documents.shape
-    starts = batch.documents > 0
-    starts[:, 1:] &= batch.documents[:, 1:] != batch.documents[:, :-1]
-    first = starts.flatten().nonzero()[:, 0]
-    index = torch.arange(rows * tokens, device=first.device)
-    text = (batch.documents > 0).flatten()
-    number = (starts.flatten().cumsum(0) - 1)[text]
-    place = index[text] - first[number]
-    width = rounded_up(int(place.max()) + 1, WIDTH_STEP)
-    places = torch.zeros(len(first), width, dtype=torch.long, device=first.device)
-    places[number, place] = index[text]
-    back = torch.zeros_like(index)
-    back[text] = number * width + place
-    return Layout(places, first // tokens, back, virtual)
+    """Where the batch's documents are, after so many virtual tokens in each row."""
+    return Layout(batch.places, batch.row, batch.back, virtual)
 
 
 def document_attention(
@@ -87,12 +76,15 @@ def document_attention(
 
 
 def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """SDPA on a GPU; on a CPU plain matrix products, as the backward pass of SDPA's kernel there is several times slower."""
-    if queries.device.type != "cpu":
-        return scaled_dot_product_attention(queries, keys, values, mask, scale=scaling, enable_gqa=True)
+    """SDPA on a GPU; on a CPU plain matrix products, as the backward pass of SDPA's kernel there is several times slower.
+
+    Grouped keys are spread over all heads first: of SDPA's fused kernels none takes both groups and a mask.
+    """
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
+    if queries.device.type != "cpu" or fused_kernels.get():
+        return scaled_dot_product_attention(queries, keys, values, mask, scale=scaling)
     scores = (queries * (scaling or queries.shape[-1] ** -0.5)) @ keys.transpose(-1, -2)
     return scores.masked_fill(~mask, -torch.inf).softmax(-1).to(values.dtype) @ values
 

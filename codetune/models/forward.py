@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 
-from codetune.batches import Batch, attention_mask
+from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
-from codetune.models.seq2seq import IGNORED, predicting_states
+from codetune.models.seq2seq import predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
-TARGET_STEP = 128
 
 
 def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
@@ -95,15 +94,13 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
     if family.encoder_decoder:
         hidden, labels = predicting_states(adapted.model, family, batch)
-        places = torch.arange(len(labels), device=labels.device)
+        # Rounded up in number, like widths: what is added has a label that cross-entropy leaves out.
+        missing = -len(labels) % TARGET_STEP
+        places = torch.nn.functional.pad(torch.arange(len(labels), device=labels.device), (0, missing))
+        labels = torch.nn.functional.pad(labels, (0, missing), value=IGNORED)
     else:
         hidden = hidden_states(adapted, family, batch).flatten(0, 1)
-        targets = batch.targets.flatten().nonzero()[:, 0]
-        places, labels = targets - 1, batch.input_ids.flatten()[targets]
-    # Rounded up in number, like widths: what is added has a label that cross-entropy leaves out.
-    missing = -len(labels) % TARGET_STEP
-    places = torch.nn.functional.pad(places, (0, missing))
-    labels = torch.nn.functional.pad(labels, (0, missing), value=IGNORED)
+        places, labels = batch.predicted - 1, batch.labels
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

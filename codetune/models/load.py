@@ -144,13 +144,13 @@ def load_model(
     """
     where, (config, family) = resolve(name), read_config(name)
     tokenizer = load_tokenizer(name)
-    settings: dict[str, Any] = {"dtype": dtype, "config": config, "attn_implementation": attention_of(config)}
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention_of(config)}
     if quantize == "nf4":
+        require_blocks(name, auto_model(family), config)
         settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
-        require_blocks(name, config)
     try:
         with plain_linears() if quantize == "nf4" else contextlib.nullcontext():
-            model = auto_model(family).from_pretrained(where, **settings)
+            model = auto_model(family).from_pretrained(where, config=config, **settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     found, kept = model_hash(model), "bf16" if dtype == torch.bfloat16 else "fp32"

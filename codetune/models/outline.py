@@ -31,10 +31,8 @@ from codetune.methods.low_rank import chosen_layers
 from codetune.methods.refusals import refusal
 from codetune.methods.targets import Targets
 from codetune.models.families import Family, family_of, targets_of
-from codetune.models.load import LoadedModel, auto_model, load_tokenizer, new_model, read_config, reason_of
+from codetune.models.load import LoadedModel, attention_of, auto_model, load_tokenizer, new_model, read_config, reason_of
 from codetune.models.seq2seq import with_marks
-
-_WRITTEN_OUT = {"gelu_new", "gelu_fast", "gelu_accurate"}  # transformers computes these step by step
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,6 @@ class Outline:
     family: Family
     parameters: int
     heads: int
-    activation_copies: int  # tensors of the widest layer's size that its activation function keeps for the backward pass
     linears: tuple[Linear, ...]
     targets: Targets
     biases: int  # parameters in biases, those of norms included
@@ -78,8 +75,7 @@ def load_outline(recipe: TrainRecipe) -> LoadedModel:
     config, family = read_config(recipe.model)
     tokenizer = load_tokenizer(recipe.model)
     try:
-        with torch.device("meta"):
-            model = auto_model(family).from_config(config)
+        model = without_data(config)
     except ValueError as error:
         raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)}") from None
     return LoadedModel(recipe.model, model, tokenizer, with_marks(family, config, tokenizer.inner), "")
@@ -91,6 +87,12 @@ def _new_outline(recipe: TrainRecipe, architecture: Architecture) -> LoadedModel
     except (OSError, ValueError) as error:
         hint = "`codetune data prepare` with this recipe makes its tokenizer"
         raise UserError(f"cannot load model {recipe.model!r}: {reason_of(error)} ({hint})") from None
+
+
+def without_data(config: Any) -> Any:
+    """A model of this config on the meta device."""
+    with torch.device("meta"):
+        return auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
 
 
 def outline_of(model: Any) -> Outline:
@@ -105,10 +107,8 @@ def outline_of(model: Any) -> Outline:
             shape = (module.nx, module.nf) if isinstance(module, Conv1D) else (module.in_features, module.out_features)
             linears.append(Linear(leaf, *shape, name))
     biases = sum(parameter.numel() for name, parameter in model.named_parameters() if name.endswith(".bias"))
-    activation = getattr(model.config, "hidden_act", None) or getattr(model.config, "activation_function", None)
-    copies = 3 if activation in _WRITTEN_OUT else 1
     return Outline(
-        family_of(model.config), model.num_parameters(), model.config.num_attention_heads, copies, tuple(linears), targets, biases, norms
+        family_of(model.config), model.num_parameters(), model.config.num_attention_heads, tuple(linears), targets, biases, norms
     )
 
 

@@ -38,10 +38,10 @@ def nf4_config(compute: torch.dtype) -> Any:
     )
 
 
-def require_blocks(name: str, config: Any) -> None:
-    """Raises UserError, before anything is loaded, for a model with a linear layer that blocks do not divide."""
+def require_blocks(name: str, kind: Any, config: Any) -> None:
+    """Raises UserError, before anything is loaded, for a model with a linear layer that blocks do not divide. `kind` is its auto class."""
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = kind.from_config(config)
     head = model.get_output_embeddings()
     for path, module in model.named_modules():
         if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from codetune.batches import WIDTH_STEP, Batch, rounded_up
+from codetune.batches import IGNORED, WIDTH_STEP, Batch, rounded_up
 from codetune.config import TrainRecipe
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
@@ -22,7 +22,6 @@ from codetune.methods.encoder_decoder import refused_for_pairs
 from codetune.models.families import Family, Marks
 
 _LANGUAGE = "__python__"  # what PLBART's decoder starts from to write Python
-IGNORED = -100  # the label of what is no target
 
 
 @dataclass(frozen=True, slots=True)

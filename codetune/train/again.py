@@ -12,7 +12,7 @@ from codetune.runs import read_json, read_rows
 from codetune.train.resume import go_back, has_checkpoint
 from codetune.train.run import METRICS
 
-_WHERE = frozenset({"out", "trackers", "device"})  # where a run is kept, shown and computed
+_WHERE = frozenset({"out", "trackers", "device", "search"})  # where a run is kept, shown and computed, and how it came to be
 _OTHER_STEPS = {"method": {"learning_rate"}, "train": {"max_grad_norm"}}  # what may be changed after a bad step, to make it a good one
 _OTHER_IDEAS = {"train": {"on_bad_step", "spike_factor"}}  # or to think better of it
 
@@ -28,7 +28,7 @@ def kept_result(config: Json, result: Path) -> Json | None:
     state = "finished" if result.exists() else "stopped" if has_checkpoint(folder) else ""
     if not state:
         return None
-    before, now = _determining(read_json(folder / "config.json")), _determining(config)
+    before, now = determining(read_json(folder / "config.json")), determining(config)
     if before != now and ended_by_bad_step(folder):
         before, now = _without(before, _OTHER_IDEAS), _without(now, _OTHER_IDEAS)
         if _without(before, _OTHER_STEPS) == _without(now, _OTHER_STEPS):
@@ -49,9 +49,10 @@ def ended_by_bad_step(folder: Path) -> bool:
     return bool(rows) and not rows[-1].get("bad_step", {"passed_over": True})["passed_over"]
 
 
-def _determining(config: Json) -> Json:
-    """A recipe without what changes no result: where it is kept and shown, and how often it is saved."""
-    return _without({key: value for key, value in config.items() if key not in _WHERE}, {"train": CHANGES_NO_RESULT})
+def determining(config: Json) -> Json:
+    """A recipe without what changes no result: where it is kept and shown, how often it is saved, how its settings were found."""
+    samples = set() if config["train"].get("monitor") == "pass_rate" else {"samples"}
+    return _without({key: value for key, value in config.items() if key not in _WHERE | samples}, {"train": CHANGES_NO_RESULT})
 
 
 def _without(config: Json, keys: dict[str, Any]) -> Json:

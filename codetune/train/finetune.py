@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,14 @@ from codetune.data.training import Maker, names_of, tokenise_documents, training
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.checkpointing import checkpoint_layers
-from codetune.models.families import targets_of
+from codetune.models.families import Family, targets_of
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.machine import peak_memory_bytes
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, spared, write_json
+from codetune.records import Json
+from codetune.runs import locked, read_rows, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
 from codetune.train.held_out import bits_per_byte
@@ -41,11 +42,13 @@ from codetune.train.monitor import validation_loss
 from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import plan_steps
 from codetune.train.precision import autocast, loading, narrow, on_this_machine
-from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.run import Material, Run
+from codetune.train.resume import CHECKPOINT, Progress, has_checkpoint
+from codetune.train.run import METRICS, Material, Run, Sampler
+from codetune.train.trackers import Trackers, open_trackers, require_trackers
 
 ADAPTER = "adapter"
 RESULT = "train.json"
+SamplerOf = Callable[[LoadedModel], Sampler]
 
 
 def finetune(
@@ -53,9 +56,14 @@ def finetune(
     folder: Path,
     report: Callable[[Progress, int], None] | None = None,
     warn: Callable[[str], None] = warnings.warn,
+    sampler_of: SamplerOf | None = None,
+    notes: Json | None = None,
     group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
+
+    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`. `notes` go
+    into what is returned.
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
     trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
@@ -66,6 +74,8 @@ def finetune(
         config = recipe.model_dump(mode="json")
         if (kept := group.share(kept_result(config, folder / RESULT) if group.leads else None)) is not None:
             return kept
+        require_monitored(recipe, sampler_of is not None)
+        require_trackers(recipe.trackers)
         if group.leads:
             write_json(folder / "config.json", config)
         recipe = settle_method(recipe)
@@ -79,10 +89,13 @@ def finetune(
         told = spared(report or (lambda *_: None)), spared(warn)
         run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
         loss_before = validation_loss(run) if material.validation is not None else None
-        run = replace(run, adapted=adapt(recipe, loaded))
+        run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
         watch = Watch.over(run.adapted)
         run.spread()
-        progress = train(run)
+        begun = max((row["step"] for row in read_rows(folder / METRICS)), default=0)
+        opened = open_trackers(recipe, folder, begun, warn) if group.leads else contextlib.nullcontext(Trackers())
+        with opened as run.trackers, memory_limits(folder):
+            progress = train(run)
         peak_memory = peak_memory_bytes(recipe.device)
         adapted = run.whole()
         if not group.leads:
@@ -101,15 +114,43 @@ def finetune(
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
+        summary |= notes or {}
         write_json(folder / RESULT, summary)
         if not ended_by_bad_step(folder):
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return group.share(summary)
 
 
+def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
+    """Raises UserError where the run is to go by a pass rate that nothing measures."""
+    if recipe.train.monitor == "pass_rate" and not samples:
+        raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
+
+
+@contextlib.contextmanager
+def memory_limits(folder: Path) -> Iterator[None]:
+    """Memory that runs out while training is a UserError that says what to do; a checkpoint that was saved stays."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        kept = "; the checkpoint is kept, and what changes memory alone goes on from it" if has_checkpoint(folder) else ""
+        raise UserError(
+            f"out of memory in training{kept}: halve train.micro_batch_size, or set train.activation_checkpointing=true, or "
+            "train.precision=bf16 (`codetune plan` with this recipe forecasts what fits, with --gpu 24GB for another machine)"
+        ) from None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Of the GPU's allocator, the CPU's (which has no class of its own), or Python's."""
+    told = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
+
+
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
     """The validation loss of the base model and of the kept weights, as nats per token and bits per byte; empty without validation."""
-    after = progress.best_val_loss if recipe.train.keep == "best" else progress.last_val_loss
+    after = progress.last_val_loss if recipe.train.keep == "last" or progress.kept is None else progress.kept[1]
     if before is None or after is None or material.validation is None:
         return {}
     scale = bits_per_byte(1.0, material.validation, loaded.tokenizer)
@@ -173,13 +214,8 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     config, family = recipe.train, loaded.family
     refuse(recipe, family)
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
-    taken = virtual + len(family.marks)
-    if config.max_seq_len + taken > family.max_positions:
-        what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
-        raise UserError(
-            f"max_seq_len={config.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
-            f"set train.max_seq_len to {family.max_positions - taken} or less"
-        )
+    if config.max_seq_len + virtual + len(family.marks) > family.max_positions:
+        raise UserError(too_long(recipe, family))
     examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
     if family.encoder_decoder:
         for held in filter(None, (examples, validation)):
@@ -189,6 +225,16 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
     validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
+
+
+def too_long(recipe: TrainRecipe, family: Family) -> str:
+    """What to say of rows that the model has no positions for."""
+    virtual = getattr(recipe.method, "num_virtual_tokens", 0)
+    what = f"{len(family.marks)} marks" if family.encoder_decoder else f"{virtual} virtual tokens"
+    return (
+        f"max_seq_len={recipe.train.max_seq_len} with {what}: {recipe.model} has {family.max_positions} positions; "
+        f"set train.max_seq_len to {family.max_positions - virtual - len(family.marks)} or less"
+    )
 
 
 Tokenised = tuple[TokenisedExamples, TokenisedExamples | None, Callable[[Sequence[int]], list[str]]]
@@ -248,7 +294,7 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
         "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
-        "last_val_loss": progress.last_val_loss,
+        "last_val_loss": progress.last_val_loss, "best_pass_rate": progress.best_pass_rate, "last_pass_rate": progress.last_pass_rate,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
         "bad_steps": progress.bad_steps, "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
         "dropped_long": material.examples.dropped_long,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 from codetune.errors import Terminated
@@ -14,7 +15,7 @@ from codetune.train.interrupts import held_back
 from codetune.train.monitor import measure
 from codetune.train.optimizer import Optimizer, make_optimizer
 from codetune.train.resume import Progress, Trained, random_state, set_random_state
-from codetune.train.run import METRICS, Run
+from codetune.train.run import METRICS, SAMPLES, Run
 from codetune.train.schedule import learning_rate_share
 
 
@@ -27,8 +28,8 @@ def train(run: Run) -> Progress:
     trained = run.trained()
     optimizer = make_optimizer(trained, run.config, run.learning_rate, run.adapted.learning_rate_factors())
     progress = run.checkpoints.load(trained, optimizer) or Progress()
-    if run.group.leads:
-        write_rows(run.folder / METRICS, [row for row in read_rows(run.folder / METRICS) if row["step"] <= progress.step])
+    for name in (METRICS, SAMPLES) if run.group.leads else ():
+        cut_after(run.folder / name, progress.step)
     run.adapted.root.train()
     saved_at = time.monotonic()
     with held_back() as ending:
@@ -110,5 +111,12 @@ def _bad_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progre
 def _note(run: Run, trained: Trained, progress: Progress, row: dict[str, Any]) -> None:
     """What is measured after a step, and the step's row for those who watch."""
     row |= measure(run, trained, progress)
+    run.trackers.log(row)  # first, so that a kill in between costs no tracker a row
     run.metrics.add(row)
     run.report(progress, len(run.material.steps))
+
+
+def cut_after(path: Path, step: int) -> None:
+    """Rows of steps that the checkpoint does not know are written again, and never twice."""
+    if path.exists():
+        write_rows(path, [row for row in read_rows(path) if row["step"] <= step])

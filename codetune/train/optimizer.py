@@ -62,9 +62,10 @@ def make_optimizer(
     column means of a matrix' squared gradients and no momentum; its steps are of AdamW's size too. What is in bf16 is updated through
     fp32 and rounded at random, by whatever optimiser.
     """
-    muon = {name: p for name, p in trained.items() if config.optimizer == "muon" and _is_matrix(name, p)}
+    muon = {name: p for name, p in trained.items() if config.optimizer == "muon" and is_matrix(name, p.ndim)}
     rest = {name: p for name, p in trained.items() if name not in muon}
-    groups, muon_groups = (_groups(each, config.weight_decay, factors or {}) for each in (rest, muon))
+    groups = _groups(rest, config.weight_decay, factors or {})
+    muon_groups = _groups(muon, config.weight_decay, factors or {})
     widened = Widened(trained.values()) if any(p.dtype == torch.bfloat16 for p in trained.values()) else None
     if widened is not None:
         stand_in = dict(zip(trained.values(), widened.stand_ins(), strict=True))
@@ -101,5 +102,6 @@ def _groups(parameters: Mapping[str, torch.nn.Parameter], weight_decay: float, f
     return [{"params": params, "weight_decay": decay, "rate_factor": factor} for (decay, factor), params in groups.items()]
 
 
-def _is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
-    return parameter.ndim == 2 and not any(word in name for word in _NO_MATRIX_OF_THE_MODEL)
+def is_matrix(name: str, dimensions: int) -> bool:
+    """Whether Muon is for a parameter: a matrix between embeddings and logits."""
+    return dimensions == 2 and not any(word in name for word in _NO_MATRIX_OF_THE_MODEL)

@@ -5,7 +5,8 @@
     bf16_weights    every weight in bf16, what trains updated through float32 and rounded at random; products in bf16
     auto            bf16 where the device computes in it, else fp32
 
-fp16 is none of them: its range would need a loss scale, whose steps differ between methods. Bytes per parameter are in docs/recipes.md.
+fp16 is none of them: its range would need a loss scale, whose steps differ between methods. Bytes per parameter are in
+docs/precision.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from codetune.models.quantized import bitsandbytes
 
 
 def on_this_machine(recipe: TrainRecipe) -> TrainRecipe:
-    """The recipe with its device and precision chosen, as this machine has them; such a one stays as it is.
+    """The recipe with its device and precision chosen, as this machine has them; a settled one stays as it is.
 
     Raises UserError for a device that is not there, and for a package that an optimiser or a 4-bit base needs.
     """

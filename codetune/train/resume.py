@@ -38,7 +38,11 @@ class Progress:
     best_val_loss: float | None = None
     best_step: int | None = None  # whose weights are kept as the best
     last_val_loss: float | None = None
-    validations_without_better: int = 0
+    last_pass_rate: float | None = None
+    best_pass_rate: float | None = None
+    kept: tuple[float, float] | None = None  # how the kept weights stand by what is monitored; see `monitor.Standing`
+    monitored_at: int = 0  # the last step at which what is monitored was measured
+    measurements_without_better: int = 0
     stopped: str = ""  # why training ended early, if it did
     losses_finite: bool = True
     extra: dict[str, Any] = field(default_factory=dict)

@@ -13,17 +13,21 @@ from codetune.batches import Batch
 from codetune.config import TrainConfig
 from codetune.data.pack import Row
 from codetune.data.tokenise import TokenisedExamples
+from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.models.forward import summed_loss
+from codetune.records import Json
 from codetune.runs import RowLog
 from codetune.train.group_checkpoints import LeadersCheckpoints, ShardedCheckpoints
 from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import Step
 from codetune.train.resume import Checkpoints, Progress
 from codetune.train.sharded import Shards, refuse_what_cannot_be_sharded
+from codetune.train.trackers import Trackers
 
 METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,32 @@ class Material:
     name_documents: Callable[[Sequence[int]], list[str]] = lambda examples: []
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What answers of the model in training came to. Shares are fractions in 0..1; `rows` are a few answers for a person to read."""
+
+    pass_rate: float
+    eos_share: float
+    syntax_valid: float
+    mean_tokens: float
+    rows: Sequence[Json] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Reads the model in training `times` times, at evenly spaced steps. `read` finds it in eval mode and may draw random numbers."""
+
+    times: int
+    read: Callable[[Adapted], Reading]
+
+
 @dataclass(slots=True)
 class Run:
     """A method attached to a model, its material, and how to train it.
 
-    `report` is told after every step, `warn` what a user should know besides: a damaged checkpoint, a full disk, a bad step.
-    `group` are the processes that train together, of which the first reports, warns and writes; `shards` what this one holds of a
-    model that is sharded over them.
+    `report` is told after every step, `trackers` every row, `warn` what a user should know besides: a damaged checkpoint, a full disk, a
+    bad step. `group` are the processes that train together, of which the first reports, warns and writes; `shards` what this one holds
+    of a model that is sharded over them.
     """
 
     adapted: Adapted
@@ -56,15 +79,24 @@ class Run:
     report: Callable[[Progress, int], None] = lambda progress, steps: None
     warn: Callable[[str], None] = lambda message: None
     group: Group = ALONE
+    sampler: Sampler | None = None
+    trackers: Trackers = field(default_factory=Trackers)
     shards: Shards | None = field(init=False, default=None)
     metrics: RowLog = field(init=False)
+    samples: RowLog = field(init=False)
     checkpoints: Checkpoints = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.group.leads:
             self.report, self.warn = lambda progress, steps: None, lambda message: None
-        self.metrics = RowLog(self.folder / METRICS if self.group.leads else Path(os.devnull))
-        self.checkpoints = Checkpoints(self.folder, self.config.checkpoints_kept, lambda message: self.warn(message), self.metrics.flush)
+        places = [self.folder / name if self.group.leads else Path(os.devnull) for name in (METRICS, SAMPLES)]
+        self.metrics, self.samples = (RowLog(place) for place in places)
+        self.checkpoints = Checkpoints(self.folder, self.config.checkpoints_kept, lambda message: self.warn(message), self.flush)
+
+    def flush(self) -> None:
+        """Have every row on disk, as a checkpoint needs them. Raises OSError where it takes no more."""
+        for rows in (self.metrics, self.samples):
+            rows.flush()
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """What this process's optimiser steps: the trained parameters, or its shards of them."""
@@ -78,8 +110,10 @@ class Run:
         """Start all processes from the same weights, sharded over them where the recipe says so. Raises UserError for what cannot be."""
         if self.config.parallel == "fsdp":
             refuse_what_cannot_be_sharded(self.adapted, self.config.optimizer)
+            if self.sampler is not None and self.group.size > 1:
+                raise UserError("no answers can be sampled from a sharded model: leave `samples` out, or use train.parallel=ddp")
         self.group.same_start(self.adapted.trained().values())
-        settings = self.folder, self.config.checkpoints_kept, self.warn, self.metrics.flush
+        settings = self.folder, self.config.checkpoints_kept, self.warn, self.flush
         if self.config.parallel == "fsdp":
             self.shards = Shards(self.adapted, self.family, self.group) if self.group.size > 1 else None
             self.checkpoints = ShardedCheckpoints(*settings, self.group, {} if self.shards is None else self.shards.parameters)

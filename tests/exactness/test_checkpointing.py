@@ -15,9 +15,9 @@ from codetune.errors import UserError
 from codetune.methods import Adapted, attach
 from codetune.models import forward
 from codetune.models.checkpointing import checkpoint_layers
-from codetune.models.families import Family, linear_layers
+from codetune.models.families import Family, targets_of
 from codetune.models.forward import prefix_cache, summed_loss
-from tests.exactness.tiny import FAMILIES, METHODS, VOCAB, adapted_tiny, tiny
+from tests.exactness.tiny import KINDS, PAIRS, VOCAB, adapted_tiny, tiny
 
 LENGTHS = (4, 19, 9, 12, 2, 25, 7, 31)
 
@@ -51,13 +51,12 @@ def assert_the_same(adapted: Adapted, family: Family) -> None:
         assert torch.equal(found[name], gradient), name
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "method"), PAIRS)
 def test_loss_and_gradients_are_the_same_bit_for_bit(family: str, method: str) -> None:
     assert_the_same(*adapted_tiny(family, method))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", KINDS)
 @pytest.mark.parametrize("family", ["llama", "mistral"])
 def test_also_with_the_dense_mask_and_in_bf16(family: str, method: str) -> None:
     adapted, facts = adapted_tiny(family, method, torch.float32)
@@ -69,7 +68,7 @@ def test_also_with_the_dense_mask_and_in_bf16(family: str, method: str) -> None:
 def test_dropout_is_drawn_the_same_both_times() -> None:
     model, facts = tiny("llama")
     dropout = LoraConfig(lora_rank=3, lora_dropout=0.3)
-    adapted = attach(model, dropout, linear_layers(model), (facts.kv_heads, facts.head_dim), [], 0)
+    adapted = attach(model, dropout, targets_of(model), [], 0)
     adapted.root.train()
     with torch.no_grad():
         for parameter in adapted.trained().values():
@@ -96,7 +95,7 @@ def kept_bytes(adapted: Adapted, family: Family) -> int:
     return kept
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", KINDS)
 def test_layers_keep_their_input_alone(method: str) -> None:
     """Of three layers that keep a dozen tensors each; the chunks of the loss keep no logits."""
     adapted, facts = adapted_tiny("llama", method)

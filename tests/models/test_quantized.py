@@ -17,7 +17,7 @@ from codetune.config import FullConfig, LoraConfig, TrainConfig, TrainPrecision
 from codetune.data.tokenise import join
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
-from codetune.models.families import linear_layers
+from codetune.models.families import linear_layers, targets_of
 from codetune.models.forward import hidden_states, logits_of, summed_loss
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.open import open_model
@@ -40,8 +40,7 @@ def base(family: str, folder: Path, compute: torch.dtype = torch.float32) -> Loa
 
 
 def with_lora(loaded: LoadedModel) -> Adapted:
-    facts = loaded.family
-    adapted = attach(loaded.model, LORA, linear_layers(loaded.model), (facts.kv_heads, facts.head_dim), [], 0)
+    adapted = attach(loaded.model, LORA, targets_of(loaded.model), [], 0)
     adapted.root.train()
     return adapted
 
@@ -157,8 +156,8 @@ def test_a_run_is_opened_on_the_base_of_its_training_or_as_asked(tmp_path: Path)
 
 def test_parameters_are_counted_as_weights_and_not_as_bytes(tmp_path: Path) -> None:
     adapted = with_lora(base("gpt2", tmp_path))
-    whole, facts = wide("gpt2")
-    plain = attach(whole, LORA, linear_layers(whole), (facts.kv_heads, facts.head_dim), [], 0)
+    whole, _ = wide("gpt2")
+    plain = attach(whole, LORA, targets_of(whole), [], 0)
     assert adapted.trainable_share() == plain.trainable_share()
 
 

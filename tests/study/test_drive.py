@@ -201,7 +201,7 @@ def test_killed_and_started_again_it_ends_with_the_same_report(tmp_path: Path) -
 def test_sigterm_reaches_the_cell_which_saves_first(tmp_path: Path) -> None:
     """The interval of checkpoints is so long that none would be there without it."""
     train = {"train_tokens": 60_000, "batch_tokens": 500, "max_seq_len": 256, "checkpoint_every_s": 1000}
-    recipe = small(tmp_path / "study", ["prompt_tuning"], train=train)
+    recipe = small(tmp_path / "study", ["prompt_tuning"], train=train, cells_at_once=2)
     recipe_file = tmp_path / "recipe.yaml"
     recipe_file.write_text(json.dumps(recipe.model_dump(mode="json")))
     command = [sys.executable, "-m", "codetune.cli", "study", "run", str(recipe_file)]

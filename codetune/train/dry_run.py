@@ -1,0 +1,161 @@
+"""Two steps of a run on random weights of the model's true shape, in a process of its own: what they hold and how long the second takes.
+
+    python -m codetune.train.dry_run job.json
+
+A process's peak never falls, so what is measured here is true in a child alone (`measured_in_child`). The batch is the run's longest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+from pydantic import TypeAdapter
+
+from codetune.batches import PADDING, Batch
+from codetune.config import MethodConfig, TrainConfig
+from codetune.data.tokenise import TokenisedExamples, join
+from codetune.errors import UserError
+from codetune.methods import attach
+from codetune.models.attention import use_document_attention
+from codetune.models.checkpointing import checkpoint_layers
+from codetune.models.families import family_of, targets_of
+from codetune.models.load import attention_of, auto_model, no_dropout
+from codetune.models.machine import device
+from codetune.train.gradient import step_gradient
+from codetune.train.optimizer import make_optimizer
+from codetune.train.precision import narrow
+from codetune.train.run import Material, Run
+
+Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
+_METHOD: TypeAdapter[MethodConfig] = TypeAdapter(MethodConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What two steps took. Bytes; of the GPU where there is one, else resident in main memory, libraries included."""
+
+    peak: int  # of the steps
+    reserved: int  # what the GPU's allocator took for it; 0 on a CPU
+    before: int  # before there was a model
+    loaded: int  # with the model, before the first step
+    seconds: float  # the second step
+    tokens: int  # in it
+
+
+def measured_in_child(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, timeout_s: float = 480.0) -> DryRun:
+    """Run the steps in a child. Raises UserError in one line where they do not fit or fail."""
+    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json"), "rows": rows}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        path.write_text(json.dumps(job))
+        try:
+            done = subprocess.run([sys.executable, "-m", __name__, str(path)], capture_output=True, text=True, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise UserError(f"the dry run was not done in {timeout_s:.0f} s: take a shorter row or a smaller micro-batch") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode} (memory?)"]
+        raise UserError(f"the dry run failed: {lines[-1][:300]}")
+    return DryRun(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def documents_of(batch: Batch) -> Documents:
+    """Lengths of a batch's documents, and how many of the first tokens of each are no targets."""
+    rows: Documents = []
+    for numbers, targets in zip(batch.documents, batch.targets, strict=True):
+        here = [numbers == number for number in numbers.unique().tolist() if number != PADDING]
+        rows.append([(int(own.sum()), int(own.sum()) - int((own & targets).sum())) for own in here])
+    return rows
+
+
+def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents) -> DryRun:
+    """The steps, here. The process must not have held more before."""
+    where = device()
+    before = _held(where)
+    torch.manual_seed(0)
+    no_dropout(config)
+    with torch.device(where):
+        model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
+    use_document_attention(model)
+    adapted = attach(model, method, targets_of(model), [1], 0)
+    narrow(adapted, train.precision)
+    if train.activation_checkpointing:
+        checkpoint_layers(model)
+    material = _material(rows, config.vocab_size, train)
+    run = Run(adapted, family_of(config), material, train, method.learning_rate, Path())
+    trained = adapted.trained()
+    optimizer = make_optimizer(trained, train, method.learning_rate)
+    adapted.root.train()
+    gc.collect()
+    _reset_peak(where)
+    loaded = _held(where)
+    seconds, tokens = 0.0, 0
+    for step in material.steps:
+        started = time.perf_counter()
+        _, _, tokens = step_gradient(run, step)
+        torch.nn.utils.clip_grad_norm_(trained.values(), train.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if where == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
+    return DryRun(_peak(where), reserved, before, loaded, seconds, tokens)
+
+
+def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:
+    """Two steps, each of the micro-batch once, or twice where a step takes several: then gradients are there in the second."""
+    documents = [one for row in rows for one in row]
+    generator = torch.Generator().manual_seed(0)
+    ids = [torch.randint(vocab_size, (length,), generator=generator).tolist() for length, _ in documents]
+    examples: TokenisedExamples = join(ids, [prompt for _, prompt in documents])
+    packed, at = [], 0
+    for row in rows:
+        packed.append([(at + number, 0, length) for number, (length, _) in enumerate(row)])
+        at += len(row)
+    times = 2 if train.batch_tokens > sum(length for length, _ in documents) else 1
+    step = list(range(len(packed))) * times
+    return Material(examples, packed, [step, step])
+
+
+def _held(where: str) -> int:
+    return int(torch.cuda.memory_allocated()) if where == "cuda" else int(psutil.Process().memory_info().rss)
+
+
+def _reset_peak(where: str) -> None:
+    """From here on, the peak is that of the steps. Linux forgets a process's peak on request."""
+    if where == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak(where: str) -> int:
+    if where == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def main(path: Path) -> None:
+    """Print what the job's steps took, as JSON."""
+    job = json.loads(path.read_text())
+    config = transformers.AutoConfig.for_model(job["config"]["model_type"]).from_dict(job["config"])
+    rows = [[(length, prompt) for length, prompt in row] for row in job["rows"]]
+    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows)
+    print(json.dumps(dataclasses.asdict(found)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

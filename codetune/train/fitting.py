@@ -1,0 +1,85 @@
+"""What to change where a run does not fit: every change is forecast before it is named, the nearest to what was asked for first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from codetune.batches import Batch, full_rows
+from codetune.config import FullConfig, LoraConfig, LoraSettings, QloraConfig, TrainRecipe
+from codetune.errors import UserError
+from codetune.models.forecast import Machine
+from codetune.train.memory import forecast_memory
+
+NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Settings that would fit, as one gives them on the command line, and their forecast in bytes."""
+
+    settings: str
+    peak: int
+
+
+def changes_that_fit(recipe: TrainRecipe, config: Any, longest: Sequence[Batch], machine: Machine, limit: int = NAMED) -> list[Change]:
+    """At most so many changes that bring the run's forecast under the machine's memory; fewer, or none, where nothing more would."""
+    found: list[Change] = []
+    for settings, train, method in _candidates(recipe):
+        changed = recipe.model_copy(update={"train": recipe.train.model_copy(update=train), **({"method": method} if method else {})})
+        rows = min(changed.train.micro_batch_size, max(len(batch.input_ids) for batch in longest))
+        width = min(changed.train.max_seq_len, max(batch.input_ids.shape[1] for batch in longest))
+        smaller = {"micro_batch_size", "max_seq_len"} & train.keys()
+        batches = (full_rows(rows, width),) if smaller else longest
+        try:
+            peak = forecast_memory(config, changed.method, changed.train, batches, gpu=machine.gpu).peak
+        except UserError:
+            continue
+        if peak <= machine.memory_bytes:
+            found.append(Change(settings, peak))
+        if len(found) == limit:
+            break
+    return found
+
+
+def advice(peak: int, machine: Machine, changes: Sequence[Change]) -> str:
+    """One line: how much is missing, and what would fit."""
+    short = f"{peak / 1e9:.1f} GB forecast, {machine.memory_bytes / 1e9:.1f} GB on {machine.name}"
+    if not changes:
+        return f"{short}; nothing that codetune can change would fit: take a smaller model or a larger machine"
+    return f"{short}; these would fit: " + ", or ".join(f"{one.settings} ({one.peak / 1e9:.1f} GB)" for one in changes)
+
+
+def _candidates(recipe: TrainRecipe) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Settings in words, keys of `train` that change, and another method; what changes no result comes first, another method last."""
+    train = recipe.train
+    smaller = [size for size in (train.micro_batch_size // 2, 1) if 0 < size < train.micro_batch_size]
+    one = {"micro_batch_size": 1} if train.micro_batch_size > 1 else {}
+    first = "--set train.micro_batch_size=1 " if one else ""
+    twice = {"activation_checkpointing": True}
+    for size in dict.fromkeys(smaller):
+        yield f"--set train.micro_batch_size={size}", {"micro_batch_size": size}, None
+    if not train.activation_checkpointing:
+        yield "--set train.activation_checkpointing=true", twice, None
+        if one:
+            yield f"{first}--set train.activation_checkpointing=true", one | twice, None
+    narrow = "--set train.activation_checkpointing=true "
+    if train.precision == "fp32":
+        yield "--set train.precision=bf16", {"precision": "bf16"}, None
+        yield f"{first}{narrow}--set train.precision=bf16", one | twice | {"precision": "bf16"}, None
+    if train.precision != "bf16_weights":
+        yield "--set train.precision=bf16_weights", {"precision": "bf16_weights"}, None
+        yield f"{first}{narrow}--set train.precision=bf16_weights", one | twice | {"precision": "bf16_weights"}, None
+    if isinstance(recipe.method, FullConfig) and train.optimizer != "adamw_8bit":
+        least = {"precision": "bf16_weights", "optimizer": "adamw_8bit"}
+        words = "--set train.precision=bf16_weights --set train.optimizer=adamw_8bit"
+        yield f"{first}{narrow}{words}", one | twice | least, None
+    if train.max_seq_len > 256:
+        half = train.max_seq_len // 2
+        yield f"{first}{narrow}--set train.max_seq_len={half}", one | twice | {"max_seq_len": half}, None
+    if isinstance(recipe.method, FullConfig):
+        yield "--set method=lora", {}, LoraConfig()
+    if not isinstance(recipe.method, LoraSettings) or recipe.method.quantize == "none":
+        yield "--set method=qlora", {}, QloraConfig()
+        yield f"{first}{narrow}--set method=qlora", one | twice, QloraConfig()
