@@ -29,6 +29,7 @@ from codetune.score.text import syntax_valid
 from codetune.score.verdicts import open_checker
 from codetune.train.finetune import RESULT, SamplerOf, require_monitored
 from codetune.train.finetune import finetune as train_only
+from codetune.train.parallel import ALONE, Group
 from codetune.train.resume import Progress
 from codetune.train.run import Reading, Sampler
 from codetune.train.search import Told, search
@@ -43,6 +44,7 @@ def finetune(
     report: Callable[[Progress, int], None] | None = None,
     warn: Callable[[str], None] = warnings.warn,
     told: Told | None = None,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Search for settings where the recipe asks for it, then train, with its samples; a run that is done is found and not repeated.
 
@@ -51,12 +53,14 @@ def finetune(
     with, and the default ones.
     """
     if (folder / RESULT).exists() and recipe.search is None:  # found, not trained again: no sandbox is needed
-        return train_only(recipe, folder, report, warn)
+        return train_only(recipe, folder, report, warn, group=group)
+    if recipe.search is not None and group.size > 1:
+        raise UserError("`search` runs in one process: search without --nproc or torchrun, and train the found recipe with it")
     require_monitored(recipe, recipe.samples is not None)
     require_trackers(recipe.trackers)
     with open_sampler(recipe) as sampler_of:
         if recipe.search is None:
-            return train_only(recipe, folder, report, warn, sampler_of)
+            return train_only(recipe, folder, report, warn, sampler_of, group=group)
         found = search(recipe, folder, told or Told(warn=warn), sampler_of)
         return train_only(found.recipe, folder, report, warn, sampler_of, {"search": found.summary()})
 

@@ -2,11 +2,13 @@
 
     codetune train recipes/train-lora.yaml
     codetune train train-lora.yaml --set method.lora_rank=8 --out runs/rank-8
+    codetune train train-lora.yaml --nproc 2
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -22,9 +24,12 @@ from codetune.cli.searching import show_search, told
 from codetune.config import TrainRecipe, load_recipe, recipe_path
 from codetune.export.card import write_card
 from codetune.export.tuned import find
+from codetune.models.machine import device, gpus
 from codetune.records import Json
 from codetune.train import bad_step
 from codetune.train.finetune import ADAPTER, RESULT
+from codetune.train.launch import launch, refuse_processes
+from codetune.train.parallel import Group, joined
 from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
 from codetune.train.run import SAMPLES
@@ -41,11 +46,25 @@ def train(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set train.train_tokens=100000.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: the recipe's `out`, else runs/<name>.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    nproc: Annotated[int, typer.Option(help="Train in so many processes on this machine, a GPU each: docs/parallel.md.")] = 1,
 ) -> None:
     """Tune a model as a recipe says. Stopped or killed, the same command goes on where it was."""
     loaded = load_recipe(recipe_path(recipe), TrainRecipe, overrides or [])
     folder = out or loaded.out or Path("runs") / loaded.name
+    if nproc != 1:
+        refuse_processes(nproc, gpus(), device(loaded.device))
+        options = [*(f"--set={each}" for each in overrides or []), f"--out={folder}", *(["--json"] if as_json else [])]
+        if code := launch(["train", str(recipe), *options], nproc):
+            sys.exit(code)  # the first process has said why
+        return
+    with joined(device(loaded.device)) as group:
+        _train(loaded, folder, as_json, group)
+
+
+def _train(loaded: TrainRecipe, folder: Path, as_json: bool, group: Group) -> None:
+    """The command in one process; of several, the first does the talking."""
     console = to_stderr()
+    console.quiet = not group.leads
     before = (folder / RESULT).exists()
     if not before and (note := slow_here(on_this_machine(loaded))):
         console.print(f"note: {note}")
@@ -59,7 +78,9 @@ def train(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         report = _bar(progress) if console.is_terminal else _lines(console)
         trials = told(console, report if console.is_terminal else lambda now, steps: None, warn)
-        summary = finetune(loaded, folder, _once_resumed(console, report), warn, trials)
+        summary = finetune(loaded, folder, _once_resumed(console, report), warn, trials, group)
+    if not group.leads:
+        return
     if not before and loaded.architecture is None and (folder / RESULT).exists():
         write_card(find(str(folder)), folder / ADAPTER, loaded.model, "fp32" if loaded.method.name == "full" else "")
     if before:

@@ -36,6 +36,11 @@ def device(asked: str = "auto") -> str:
     return asked
 
 
+def gpus() -> int:
+    """How many GPUs CUDA has."""
+    return torch.cuda.device_count()
+
+
 def computes_in_bf16(device: str) -> bool:
     """Whether the device multiplies matrices in bf16 itself: CUDA from compute capability 8, MPS, CPUs whose flags say so."""
     if device == "cuda":

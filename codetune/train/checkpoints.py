@@ -95,13 +95,13 @@ def verify(folder: Path) -> Json:
     for name, wanted in about["files"].items():
         path = folder / name
         try:
-            size, crc32 = _checksum(path)
+            found = checksum_of(path)
         except OSError as error:
             raise DamagedError(f"{name}: {error.strerror}") from None
-        if size != wanted["bytes"]:
-            raise DamagedError(f"{name} has {size:,} of {wanted['bytes']:,} bytes")
-        if crc32 != wanted["crc32"]:
-            raise DamagedError(f"{name} is not as it was written: checksum {crc32}, not {wanted['crc32']}")
+        if found["bytes"] != wanted["bytes"]:
+            raise DamagedError(f"{name} has {found['bytes']:,} of {wanted['bytes']:,} bytes")
+        if found["crc32"] != wanted["crc32"]:
+            raise DamagedError(f"{name} is not as it was written: checksum {found['crc32']}, not {wanted['crc32']}")
     return about
 
 
@@ -122,9 +122,10 @@ def _sum_of(about: Json) -> str:
     return f"{zlib.crc32(json.dumps(about, sort_keys=True).encode()):08x}"
 
 
-def _checksum(path: Path) -> tuple[int, str]:
+def checksum_of(path: Path) -> Json:
+    """A file's size and CRC-32."""
     crc32, size, buffer = 0, 0, bytearray(_CHUNK)
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             crc32, size = zlib.crc32(memoryview(buffer)[:count], crc32), size + count
-    return size, f"{crc32:08x}"
+    return {"bytes": size, "crc32": f"{crc32:08x}"}

@@ -39,12 +39,13 @@ from codetune.train.checks import Watch, difference, eos_label_share, probe_batc
 from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
+from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import plan_steps
 from codetune.train.precision import autocast, loading, narrow, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress, has_checkpoint
 from codetune.train.run import METRICS, Material, Run, Sampler
 from codetune.train.start import stands_on, started, whole_start
-from codetune.train.trackers import open_trackers, require_trackers
+from codetune.train.trackers import Trackers, open_trackers, require_trackers
 
 ADAPTER = "adapter"
 RESULT = "train.json"
@@ -58,6 +59,7 @@ def finetune(
     warn: Callable[[str], None] = warnings.warn,
     sampler_of: SamplerOf | None = None,
     notes: Json | None = None,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
@@ -66,36 +68,43 @@ def finetune(
 
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
     trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
-    setting that cannot work, before anything is trained.
+    setting that cannot work, before anything is trained. The processes of a `group` call this alike; the first of them writes.
     """
     recipe = on_this_machine(recipe)
-    with locked(folder):
+    with locked(folder) if group.leads else contextlib.nullcontext():
         config = recipe.model_dump(mode="json") | stands_on(recipe, folder)
-        if (kept := kept_result(config, folder / RESULT)) is not None:
+        if (kept := group.share(kept_result(config, folder / RESULT) if group.leads else None)) is not None:
             return kept
         require_monitored(recipe, sampler_of is not None)
         require_trackers(recipe.trackers)
-        write_json(folder / "config.json", config)
+        if group.leads:
+            write_json(folder / "config.json", config)
         recipe = settle_method(recipe)
         loaded = load_base(recipe)
-        material = prepare(recipe, loaded)
+        with group.leader_first():
+            material = prepare(recipe, loaded)
+        group.refuse_differing("models or data", f"{loaded.model_hash} {len(material.examples)} {material.steps}")
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
         told = spared(report or (lambda *_: None)), spared(warn)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
         loss_before = validation_loss(run) if material.validation is not None else None
-        adapted = adapt(recipe, loaded)
-        watch = Watch.over(adapted)
-        run = replace(run, adapted=adapted, sampler=sampler_of(loaded) if sampler_of else None)
+        run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
+        watch = Watch.over(run.adapted)
+        run.spread()
         begun = max((row["step"] for row in read_rows(folder / METRICS)), default=0)
-        with open_trackers(recipe, folder, begun, warn) as trackers, memory_limits(folder):
-            progress = train(replace(run, trackers=trackers))
+        opened = open_trackers(recipe, folder, begun, warn) if group.leads else contextlib.nullcontext(Trackers())
+        with opened as run.trackers, memory_limits(folder):
+            progress = train(run)
         peak_memory = peak_memory_bytes(recipe.device)
+        adapted = run.whole()
+        if not group.leads:
+            return group.share({})
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
-        summary |= {"base_format": loaded.weights_format, "hardware": hardware(), "versions": versions()}
+        summary |= {"base_format": loaded.weights_format, "processes": group.size, "hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -110,7 +119,7 @@ def finetune(
         write_json(folder / RESULT, summary)
         if not ended_by_bad_step(folder):
             shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-        return summary
+        return group.share(summary)
 
 
 def require_monitored(recipe: TrainRecipe, samples: bool) -> None:

@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from codetune.errors import Terminated
 from codetune.runs import read_rows, write_rows
 from codetune.train.bad_step import ROLL_BACKS, WINDOW, badness, told
-from codetune.train.gradient import step_gradient
+from codetune.train.gradient import clip_gradients, step_gradient
 from codetune.train.interrupts import held_back
 from codetune.train.monitor import measure
 from codetune.train.optimizer import Optimizer, make_optimizer
@@ -26,27 +25,35 @@ def train(run: Run) -> Progress:
     Every step's gradient is that of the mean loss over all supervised tokens of the step, however it is cut into
     micro-batches. Ctrl-C and SIGTERM save a checkpoint first; on CPU a resumed run ends with the same weights, bit for bit.
     """
-    trained = run.adapted.trained()
+    trained = run.trained()
     optimizer = make_optimizer(trained, run.config, run.learning_rate, run.adapted.learning_rate_factors())
     progress = run.checkpoints.load(trained, optimizer) or Progress()
-    for name in (METRICS, SAMPLES):
+    for name in (METRICS, SAMPLES) if run.group.leads else ():
         cut_after(run.folder / name, progress.step)
     run.adapted.root.train()
     saved_at = time.monotonic()
     with held_back() as ending:
         while progress.step < len(run.material.steps) and not progress.stopped:
             _one_step(run, trained, optimizer, progress)
-            if ending() or time.monotonic() - saved_at > run.config.checkpoint_every_s:
+            how, due = _wishes(run, ending(), time.monotonic() - saved_at)
+            if how or due:
                 run.checkpoints.save(trained, optimizer, progress)
                 saved_at = time.monotonic()
-            if how := ending():
+            if how:
                 raise how
         run.checkpoints.save_last(trained, optimizer, progress)
-        if how := ending():
+        if how := _wishes(run, ending(), 0)[0]:
             raise how
     if run.config.keep == "best":
         run.checkpoints.load_best(trained, progress)
     return progress
+
+
+def _wishes(run: Run, ending: type[BaseException] | None, since_saved_s: float) -> tuple[type[BaseException] | None, bool]:
+    """How the run is to end, None if it is not, and whether a checkpoint is due: what one of its processes was told or finds, all do."""
+    kinds = (None, KeyboardInterrupt, Terminated)
+    how, due = run.group.largest(kinds.index(ending), since_saved_s > run.config.checkpoint_every_s)
+    return kinds[int(how)], bool(due)
 
 
 def _one_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progress) -> None:
@@ -56,7 +63,7 @@ def _one_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progre
         group["lr"] = rate * group.get("rate_factor", 1.0)
     before = random_state()
     loss_sum, supervised, tokens = step_gradient(run, run.material.steps[progress.step])
-    norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), run.config.max_grad_norm))
+    norm = clip_gradients(run, trained)
     loss = loss_sum / supervised
     if why := badness(loss, norm, progress.recent_losses, progress.first_loss, run.config.spike_factor):
         set_random_state(before)

@@ -6,8 +6,7 @@ import math
 
 import torch
 
-from codetune.batches import collate
-from codetune.models.forward import summed_loss
+from codetune.train.gradient import shared_batches
 from codetune.train.precision import autocast
 from codetune.train.resume import Progress
 from codetune.train.run import Reading, Run
@@ -52,14 +51,14 @@ def validation_loss(run: Run) -> float:
     """Mean loss per supervised token of the validation set, packed exactly."""
     material = run.material
     assert material.validation is not None
-    device, total, count = run.adapted.model.device, 0.0, 0
+    device, total, count = run.adapted.model.device, 0.0, 0.0
     run.adapted.root.eval()
-    for at in range(0, len(material.validation_rows), run.config.micro_batch_size):
-        batch = collate(material.validation, material.validation_rows[at : at + run.config.micro_batch_size], "exact").to(device)
+    for batch, weight in shared_batches(run, material.validation, material.validation_rows, "exact"):
         with autocast(run.config, device):
-            total += float(summed_loss(run.adapted, run.family, batch))
-        count += batch.num_targets
+            total += weight * float(run.summed_loss(batch.to(device)))
+        count += weight * batch.num_targets
     run.adapted.root.train()
+    total, count = run.group.total(total, count)
     return total / max(1, count)
 
 
@@ -70,8 +69,8 @@ def _validates(run: Run, step: int, also: bool) -> bool:
 
 
 def _sample(run: Run, progress: Progress) -> dict[str, float]:
-    """Answers of the model as it is, for the step's row; training goes on as if there had been none."""
-    reading = _undisturbed(run)
+    """Answers of the model as it is, for the step's row; training goes on as if there had been none. The first process asks."""
+    reading = run.group.share(_undisturbed(run) if run.group.leads else Reading(0.0, 0.0, 0.0, 0.0, []))
     progress.last_pass_rate = reading.pass_rate
     progress.best_pass_rate = max(reading.pass_rate, progress.best_pass_rate or 0.0)
     rows = [{"step": progress.step, **row} for row in reading.rows]

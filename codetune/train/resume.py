@@ -114,10 +114,10 @@ class Checkpoints:
             return False
         path = self._best(progress.best_step)
         try:
-            verify(path)
+            self._verify(path)
         except DamagedError as error:
             raise UserError(f"{path} is damaged ({error}): run the same command again, it goes on from what is whole") from None
-        restore(trained, read_state(path / STATE))
+        restore(trained, self._read(path))
         return True
 
     def load(self, trained: Trained, optimizer: Optimizer) -> Progress | None:
@@ -147,12 +147,12 @@ class Checkpoints:
             self._waiting = None
         target = self.home / f"step-{progress.step:08d}"
         about = {"format": FORMAT, "step": progress.step, "best_step": progress.best_step}
-        write_folder(target, {STATE: state_of(trained, optimizer, progress)}, about)
+        self._write(target, self._state(trained, optimizer, progress), about)
         self._newest = progress.step
         self._prune(kept)
 
     def _write_best(self, step: int, weights: dict[str, torch.Tensor]) -> None:
-        write_folder(self._best(step), {STATE: weights}, {"format": FORMAT, "step": step})
+        self._write(self._best(step), weights, {"format": FORMAT, "step": step})
 
     def _best(self, step: int) -> Path:
         return self.home / f"best-{step:08d}"
@@ -163,15 +163,27 @@ class Checkpoints:
 
     def _verified(self, path: Path) -> Any:
         """A checkpoint's state, when all of it and the best weights that it names are whole."""
-        about = verify(path)
+        about = self._verify(path)
         if about.get("format") != FORMAT:
             raise DamagedError("it is of another codetune")
         if about["best_step"] is not None:
             best = self._best(about["best_step"])
             try:
-                verify(best)
+                self._verify(best)
             except DamagedError as error:
                 raise DamagedError(f"its best weights, {best.name}: {error}") from None
+        return self._read(path)
+
+    def _state(self, trained: Trained, optimizer: Optimizer, progress: Progress) -> Json:
+        return state_of(trained, optimizer, progress)
+
+    def _write(self, target: Path, state: Json, about: Json) -> None:
+        write_folder(target, {STATE: state}, about)
+
+    def _verify(self, path: Path) -> Json:
+        return verify(path)
+
+    def _read(self, path: Path) -> Any:
         return read_state(path / STATE)
 
     def _prune(self, kept: int) -> None:
