@@ -20,8 +20,8 @@ from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, m
 from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
 from codetune.models.published import is_here, published_config
 from codetune.train.dry_run import DryRun, documents_of, measured_in_child
-from codetune.train.finetune import prepare, too_long
 from codetune.train.fitting import Change, changes_that_fit
+from codetune.train.material import prepare, too_long
 from codetune.train.memory import MemoryForecast, forecast_memory
 from codetune.train.plan import micro_batches
 from codetune.train.run import Material

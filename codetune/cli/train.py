@@ -27,12 +27,13 @@ from codetune.export.tuned import find
 from codetune.models.machine import device, gpus
 from codetune.records import Json
 from codetune.train import bad_step
-from codetune.train.finetune import ADAPTER, RESULT
+from codetune.train.finetune import RESULT
 from codetune.train.launch import launch, refuse_processes
 from codetune.train.parallel import Group, joined
 from codetune.train.precision import on_this_machine, slow_here
 from codetune.train.resume import Progress as TrainProgress
 from codetune.train.run import SAMPLES
+from codetune.train.subject import ADAPTER
 from codetune.tuning import caution, finetune
 
 app = typer.Typer(add_completion=False)

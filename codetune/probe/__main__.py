@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -16,6 +20,7 @@ from codetune.models.compatibility import FEATURES, TABLE, Row
 from codetune.probe.forms import FORMS
 from codetune.probe.probes import begin, row_of
 from codetune.probe.subject import METHODS
+from codetune.probe.together import rows_of
 from codetune.runs import write_json
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -33,6 +38,9 @@ def main(asked: Sequence[str]) -> int:
         rows = track(pool.imap(row_of, pairs), "probing", len(pairs), console=Console(stderr=True), transient=True)
         for (form, method), row in zip(pairs, rows, strict=True):
             found[form][method] = row
+    for (form, method), row in _together(forms).items():
+        if "refused" not in found[form][method]:
+            found[form][method] |= row
     if asked:
         print(json.dumps(found, indent=1))
     else:
@@ -40,6 +48,20 @@ def main(asked: Sequence[str]) -> int:
         works = sum(not reason for rows in found.values() for row in rows.values() for reason in row.values())
         print(f"wrote {TABLE}: {works} of {len(pairs) * len(FEATURES)} combinations work; now: python docs/generate.py")
     return 0
+
+
+def _together(forms: Sequence[str]) -> dict[tuple[str, str], Row]:
+    """What two processes find; see `codetune.probe.together`."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.jsonl"
+        torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        done = subprocess.run(
+            [*torchrun, "-m", "codetune.probe.together", str(out), *forms], env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=3600,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"two processes ended early: {done.stderr[-2000:]}")
+        return rows_of(out)
 
 
 if __name__ == "__main__":

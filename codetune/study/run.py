@@ -51,8 +51,10 @@ from codetune.study.gates import (
 )
 from codetune.study.plan import RESULT, CellConfig, limited
 from codetune.train.checks import difference, probe_batch, probe_logits
-from codetune.train.finetune import finetune, prepare, reload
+from codetune.train.finetune import finetune
+from codetune.train.material import prepare
 from codetune.train.resume import CHECKPOINT, Progress
+from codetune.train.subject import reload
 
 INVARIANCE_PROMPTS = 8
 INVARIANCE_TOKENS = 32

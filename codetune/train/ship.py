@@ -17,7 +17,8 @@ import torch
 from codetune.models.load import load_model
 from codetune.models.names import SHIPPED
 from codetune.runs import read_json
-from codetune.train.finetune import ADAPTER, RESULT
+from codetune.train.finetune import RESULT
+from codetune.train.subject import ADAPTER
 
 KINDS = {
     "edits": "edits of functions: rename, change a number, complete",

@@ -21,10 +21,10 @@ from codetune.models.forward import summed_loss
 from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.outline import without_data
 from codetune.train import memory
-from codetune.train.finetune import memory_limits
 from codetune.train.fitting import advice, changes_that_fit
 from codetune.train.memory import forecast_memory, optimiser_bytes, shaped
 from codetune.train.optimizer import make_optimizer
+from codetune.train.out_of_memory import memory_limits
 from codetune.train.resume import CHECKPOINT
 from codetune.train.trace import trace
 

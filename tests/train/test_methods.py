@@ -13,7 +13,8 @@ from codetune.cli.main import run
 from codetune.config import METHOD_NAMES, TrainRecipe, load_recipe
 from codetune.errors import UserError
 from codetune.models.load import load_model
-from codetune.train.finetune import finetune, settle_method, soft_prompt_start
+from codetune.train.finetune import finetune
+from codetune.train.subject import settle_method, soft_prompt_start
 from tests.cli.conftest import recipe_file, tiny_model  # noqa: F401  # fixtures
 
 NEEDS = {"bitfit": "biases", "qlora": "a model in 4 bits"}

@@ -1,0 +1,93 @@
+"""What is trained: the recipe's model, as its precision policy keeps it, with the method on it; and the same again from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from codetune.config import FullConfig, TrainRecipe
+from codetune.data.encode import encode_prompt
+from codetune.data.training import training_data
+from codetune.errors import UserError
+from codetune.methods import Adapted, attach, load_adapter
+from codetune.models.checkpointing import checkpoint_layers
+from codetune.models.compatibility import require
+from codetune.models.families import targets_of
+from codetune.models.load import LoadedModel, load_model, new_model, read_config
+from codetune.models.outline import load_outline, outline_of, settled
+from codetune.models.seq2seq import refuse
+from codetune.train.precision import loading, narrow, on_this_machine
+from codetune.train.start import started, whole_start
+
+ADAPTER = "adapter"
+
+
+def settle_method(recipe: TrainRecipe, processes: int = 1) -> TrainRecipe:
+    """The recipe with its method's size as a number. Raises UserError, before weights load, where it cannot be had, or was found not to
+    work with what else the recipe wants (docs/compatibility.md)."""
+    model = load_outline(recipe).model
+    require(model.config, recipe.method, recipe.train, processes)
+    if isinstance(recipe.method, FullConfig):
+        return recipe
+    outline = outline_of(model)
+    return recipe.model_copy(update={"method": settled(recipe.method, outline)})
+
+
+def load_base(recipe: TrainRecipe) -> LoadedModel:
+    """The base model as the precision policy keeps it, on the recipe's device; random weights where the recipe gives an architecture."""
+    if recipe.architecture is not None:
+        fresh = new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        fresh.model.to(recipe.device)
+        return fresh
+    refuse(recipe, read_config(recipe.model)[1])
+    if recipe.start is not None and isinstance(recipe.method, FullConfig):
+        return whole_start(recipe)
+    return load_model(recipe.model, **loading(recipe))
+
+
+def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
+    """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
+    if recipe.start is not None:
+        adapted = started(recipe, loaded)
+    else:
+        adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), soft_prompt_start(recipe, loaded), recipe.seed)
+    narrow(adapted, recipe.train.precision)
+    if recipe.train.activation_checkpointing:
+        checkpoint_layers(adapted.model)
+    return adapted
+
+
+def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
+    """Token ids of the recipe's `init_text`, or the first training document's prompt: what a prompt in words would say. Of plain code, its
+    beginning; of a corpus that is kept as tokens, none."""
+    if text := getattr(recipe.method, "init_text", ""):
+        return encode_prompt(text, loaded.tokenizer)
+    if recipe.data.source == "corpus":
+        return []
+    first = next(training_data(recipe.data, recipe.decontaminate).documents())
+    rendered = loaded.template(recipe.data.prompt_style).render_document(first)
+    return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
+
+
+def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
+    """PEFT's adapter files, or the whole model with its tokenizer. A write that fails leaves the checkpoint to go on from."""
+    try:
+        adapted.save(folder)
+        if adapted.peft is None:
+            loaded.tokenizer.inner.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot save to {folder}: {error}; free disk space and run the same command again, the training is kept") from None
+
+
+def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
+    """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits."""
+    recipe = on_this_machine(recipe)
+    if recipe.method.name == "full":
+        loaded = load_model(str(folder / ADAPTER), **loading(recipe))
+        return loaded, Adapted(loaded.model, "full")
+    loaded = load_model(recipe.model, **loading(recipe))
+    adapted = load_adapter(loaded.model, folder / ADAPTER)
+    if recipe.train.precision == "bf16_weights":
+        narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+    return loaded, adapted
