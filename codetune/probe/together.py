@@ -63,7 +63,8 @@ def _tried(form: str, method: str, way: Literal["ddp", "fsdp"], group: Group) ->
 def _curve(form: str, method: str, way: Literal["ddp", "fsdp"], group: Group) -> Curve:
     """Four steps, in the group or alone."""
     with tempfile.TemporaryDirectory() as folder:
-        run = replace(run_in(form, method, Path(folder), torch.float64, parallel=way, checkpoint_every_s=1e9, micro_batch_size=1), group=group)
+        settings = {"parallel": way, "checkpoint_every_s": 1e9, "micro_batch_size": 1}
+        run = replace(run_in(form, method, Path(folder), torch.float64, **settings), group=group)
         run.spread()
         train(run)
         whole = run.whole()
