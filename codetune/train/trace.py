@@ -67,7 +67,7 @@ def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, voc
                 del total
             counter.gradients_are(adapted)
     at_peak = counter.at_peak
-    return Traced(*(at_peak[name] for name in (WEIGHTS, GRADIENTS, ACTIVATIONS, LOGITS, TEMPORARY)), kept=kept)
+    return Traced(at_peak[WEIGHTS], at_peak[GRADIENTS], at_peak[ACTIVATIONS], at_peak[LOGITS], at_peak[TEMPORARY], kept)
 
 
 def _backward(total: torch.Tensor) -> None:
@@ -76,11 +76,11 @@ def _backward(total: torch.Tensor) -> None:
     _engine_run_backward((total,), start, False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of all storages that live, by category, and what they were when their sum was greatest."""
 
     def __init__(self, adapted: Adapted, vocab_size: int, gpu: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live: Counter[str] = Counter()
         self.at_peak: Counter[str] = Counter()
         self._storages: dict[int, tuple[str, int]] = {}
