@@ -19,8 +19,8 @@ from codetune.data.tokenise import join
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.runs import read_rows
-from codetune.train.finetune import halve_frozen_linears
 from codetune.train.loop import train
+from codetune.train.precision import halve_frozen_linears
 from codetune.train.run import METRICS, Material, Run
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 _HOME = {
     "prepare": "codetune.data.prepared.make",
-    "finetune": "codetune.train.finetune",
+    "finetune": "codetune.tuning",
     "load_recipe": "codetune.config",
     "TrainRecipe": "codetune.config",
     "StudyRecipe": "codetune.config",

@@ -10,9 +10,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ParamSpec
 
 from codetune.errors import UserError
+
+P = ParamSpec("P")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def cache_folder() -> Path:
@@ -37,8 +40,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        flush_names(path.parent)
     except OSError as error:
-        raise _disk_error(error, path) from None
+        raise disk_error(error, path) from None
     finally:
         with contextlib.suppress(OSError):  # it is gone when all went well
             temporary.unlink()
@@ -52,12 +56,24 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        flush_names(temporary)
         if folder.exists():
             os.rename(folder, old)
         os.rename(temporary, folder)
+        flush_names(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def flush_names(folder: Path) -> None:
+    """Put on disk which files a folder has: without it a power cut may take back a new name, though the file itself is there."""
+    with contextlib.suppress(OSError):  # some file systems have no such call, and need none
+        names = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(names)
+        finally:
+            os.close(names)
 
 
 def read_json(path: Path) -> Any:
@@ -78,7 +94,42 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
             torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
             file.write(b"\n" * torn + json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     except OSError as error:
-        raise _disk_error(error, path) from None
+        raise disk_error(error, path) from None
+
+
+class RowLog:
+    """JSON lines added one by one over a long time: those that a full disk refuses wait in memory and go with the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[bytes] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """A row at the end of the file; never an error, but `flush` will tell."""
+        self._waiting.append(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        with contextlib.suppress(OSError):
+            self._write(sync=False)
+
+    def flush(self) -> None:
+        """Have every row on disk. Raises OSError where it takes no more; then no line is there by half."""
+        self._write(sync=True)
+
+    def _write(self, sync: bool) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size, data = os.fstat(file).st_size, b"".join(self._waiting)
+            try:
+                while data:
+                    data = data[os.write(file, data) :]
+            except OSError:
+                os.ftruncate(file, size)
+                raise
+            self._waiting.clear()
+            if sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -106,7 +157,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise _disk_error(error, folder) from None
+        raise disk_error(error, folder) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +166,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _disk_error(error: OSError, path: Path) -> UserError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+def spared(tell: Callable[P, None]) -> Callable[P, None]:
+    """Narration that a full disk does not take, of a log on it, is lost; what it tells of goes on."""
+
+    def told(*given: P.args, **named: P.kwargs) -> None:
+        try:
+            tell(*given, **named)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+
+    return told
+
+
+def disk_error(error: OSError, path: Path) -> UserError:
+    if error.errno in _FULL - {errno.EFBIG}:
         return UserError(f"no disk space left for {path}: free some and run the same command again; what was saved before is kept")
     return UserError(f"cannot write {path}: {error.strerror or error}")

@@ -33,6 +33,11 @@ def complaint(folder: Path, text: str, *overrides: str) -> str:
     return message
 
 
+def test_fp16_is_answered_by_what_there_is(tmp_path: Path) -> None:
+    found = complaint(tmp_path, TRAIN, "train.precision=fp16")
+    assert "train.precision: no 'fp16' (did you mean 'bf16'? valid: auto, bf16, bf16_weights, fp32)" in found
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_loads(path: Path) -> None:
     tree = yaml.safe_load(path.read_text())

@@ -15,21 +15,24 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
     "callable": 0, "errors": 0, "records": 0,
-    "config": 1, "data_recipe": 1, "runs": 1,
+    "config": 1, "data_recipe": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
-    "generate": 4, "score": 4, "train": 4, "pretraining": 4,
+    "generate": 4, "score": 4, "train": 4, "pretraining": 4, "probe": 5,
     "evaluate": 5, "compare": 5,
-    "api": 6, "study": 6, "serve": 6,
+    "api": 6, "export": 6, "tuning": 6, "study": 6, "serve": 6,
     "cli": 7,
 }  # fmt: skip
 
 # Only these put the parts together; in `study` and `evaluate` everything else is given what it works with.
-WIRING = {"codetune.study.run", "codetune", "codetune.api"}
+WIRING = {"codetune.study.run", "codetune", "codetune.api", "codetune.tuning"}
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
 
 # torch may be imported where tensors are, and nowhere else.
-TENSOR_MODULES = ("codetune.batches", "codetune.methods", "codetune.models", "codetune.train", "codetune.generate", "codetune.pretraining")
+TENSOR_MODULES = (
+    "codetune.batches", "codetune.methods", "codetune.models", "codetune.train", "codetune.generate", "codetune.pretraining",
+    "codetune.probe",
+)  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from codetune.errors import UserError
-from codetune.runs import append_row, locked, read_json, read_rows, write_atomically, write_json, write_rows
+from codetune.runs import RowLog, append_row, locked, read_json, read_rows, spared, write_atomically, write_json, write_rows
 
 FULL = Path("/dev/full")
 needs_full_device = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, a device on which every write finds no space")
@@ -140,3 +144,40 @@ def test_a_row_after_a_torn_line_is_kept(tmp_path: Path) -> None:
     append_row(path, {"a": 3})
     append_row(path, {"a": 4})
     assert read_rows(path) == [{"a": 1}, {"a": 3}, {"a": 4}]
+
+
+def test_rows_that_a_full_disk_refuses_come_with_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    log = RowLog(path)
+    log.add({"n": 1})
+    size = path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3, before[1]))  # a row begins to fit
+    try:
+        log.add({"n": 2})
+        with pytest.raises(OSError, match="File too large"):
+            log.flush()
+        assert path.stat().st_size == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.add({"n": 3})
+    assert path.read_text() == '{"n": 1}\n{"n": 2}\n{"n": 3}\n'
+    log.flush()
+    assert len(read_rows(path)) == 3
+
+
+@needs_full_device
+def test_narration_that_a_full_disk_does_not_take_is_lost_and_no_error() -> None:
+    with FULL.open("w", buffering=1) as full:
+        tell = partial(print, file=full)
+        spared(tell)("lost")
+        with pytest.raises(OSError, match="No space left"):
+            tell("an error")
+        with contextlib.suppress(OSError):
+            full.close()
+    with pytest.raises(BrokenPipeError):
+        spared(_gone)()
+
+
+def _gone() -> None:
+    raise BrokenPipeError(errno.EPIPE, "gone")

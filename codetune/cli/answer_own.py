@@ -10,6 +10,7 @@ from codetune.errors import UserError
 from codetune.generate.engine import OwnEngine
 from codetune.models.load import model_hash
 from codetune.models.open import open_model, trained_prompt_style
+from codetune.models.stages import tuned_folder, tuned_hash
 from codetune.prompts.template import Template
 from codetune.records import Json, Problem
 
@@ -22,10 +23,12 @@ class OwnAnswerer:
         if not flags.model:
             raise UserError("--model is missing: give codetune-base (ships with codetune), a folder, or a hub id")
         self.precision = flags.precision or "fp32"
-        self.loaded, self.adapted = open_model(flags.model, flags.adapter, self.precision)
+        self.loaded, self.adapted = open_model(flags.model, flags.adapter, self.precision, flags.device or "auto", flags.quantize)
         self.trained_style = trained_prompt_style(flags.adapter or Path(flags.model))
         adapter = str(flags.adapter) if flags.adapter else None
-        self.identity: Json = {"model": flags.model, "adapter": adapter, "model_hash": self.loaded.model_hash}
+        tuned = flags.adapter or Path(flags.model)
+        found = tuned_hash(tuned_folder(tuned)) if tuned.is_dir() else None  # by which a model card finds its scores
+        self.identity: Json = {"model": flags.model, "adapter": adapter, "model_hash": self.loaded.model_hash, "tuned_hash": found}
 
     def usual_style(self, continues: bool) -> tuple[str, str]:
         """The one of the training, else `completion` for code to go on with, else `instruction`."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from codetune.config import DecodingConfig, Precision, validate
+from codetune.config import DecodingConfig, Device, Precision, Quantize, validate
 from codetune.errors import UserError, nearest
 from codetune.prompts.template import STYLES
 
@@ -33,6 +33,10 @@ class ModelFlags:
     seed: Annotated[int, typer.Option(help="Of the sampling; every sample has a random stream of its own.")] = 0
     precision: Annotated[
         Precision | None, typer.Option(help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
+    ] = None
+    device: Annotated[Device | None, typer.Option(help="What the own engine computes on. Default: a GPU where there is one.")] = None
+    quantize: Annotated[
+        Quantize | None, typer.Option(help="nf4: the model in 4 bits. Default: as in the training of the adapter, else none.")
     ] = None
 
     def decoding(self) -> DecodingConfig:
@@ -77,4 +81,4 @@ class AnswerFlags(ModelFlags):
                 raise UserError(f"{given[0]} goes with --engine {engine}, not with {self.engine}: leave it out, or choose that engine")
 
 
-_OF_ENGINE = {"own": ("adapter", "precision"), "openai": ("base_url", "endpoint", "concurrency", "api_key_env")}
+_OF_ENGINE = {"own": ("adapter", "precision", "device", "quantize"), "openai": ("base_url", "endpoint", "concurrency", "api_key_env")}

@@ -25,6 +25,7 @@ from codetune.train.fitting import Change, changes_that_fit
 from codetune.train.memory import MemoryForecast, forecast_memory
 from codetune.train.plan import micro_batches
 from codetune.train.run import Material
+from codetune.train.start import require_fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Forecaster:
         outline = outline_of(without_data(basis.config))
         method = settled(recipe.method, outline)  # the place to ask what was found by probing, too: method x family x the recipe's features
         size = f"{method.size_key} {getattr(method, method.size_key)}" if isinstance(method, Sized) and method != recipe.method else ""
+        require_fit(recipe.model_copy(update={"method": method}), outline.targets)
         trainable = trained_parameters(outline, method)
         memory = forecast_memory(basis.config, method, recipe.train, basis.longest, basis.passes, self.machine.gpu)
         changes: Sequence[Change] = ()
@@ -115,7 +117,6 @@ class Forecaster:
             "steps": basis.steps, "tokens": basis.tokens, "left_out": basis.left_out, "memory": memory, "seconds": seconds,
             "assumed": basis.assumed, "changes": changes, "measured": self._measured(recipe, method, basis),
         }  # fmt: skip
-
 
     def _measured(self, recipe: TrainRecipe, method: MethodConfig, basis: Basis) -> DryRun | None:
         return measured_in_child(basis.config, method, recipe.train, documents_of(basis.longest[0])) if self.dry_run else None

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.errors import UserError, nearest
+from codetune.errors import TERMINATED, Terminated, UserError, nearest, terminate_in_order
 
 COMMANDS = {
     "quickstart": "tune a small model four ways on what ships in the package, and report which way won",
@@ -48,11 +48,12 @@ _WRITING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR,
 
 def main() -> None:
     """The console script's entry."""
+    terminate_in_order()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line and returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C.
+    """Runs one command line and returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM.
 
     Exceptions that no user caused pass through, with their traceback.
     """
@@ -66,6 +67,8 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_usage_message(error))
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
+    except Terminated:
+        return _interrupted("terminated", TERMINATED)
     except BrokenPipeError:  # the reader (`| head`) has what it wanted
         _give_up_stdout()
         return 1
@@ -122,9 +125,9 @@ def _complain(message: str) -> int:
     return USER_ERROR
 
 
-def _interrupted() -> int:
-    print("codetune: interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
-    return INTERRUPTED
+def _interrupted(how: str = "interrupted", code: int = INTERRUPTED) -> int:
+    print(f"codetune: {how}; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+    return code
 
 
 def _give_up_stdout() -> None:

@@ -29,7 +29,7 @@ from codetune.study.plan import CellConfig, plan_cells, unfinished
 from codetune.train.dry_run import DryRun
 from codetune.train.finetune import RESULT
 from codetune.train.fitting import advice
-from codetune.train.resume import CHECKPOINT
+from codetune.train.resume import has_checkpoint
 from codetune.train.run import METRICS
 
 app = typer.Typer(add_completion=False)
@@ -93,7 +93,7 @@ def _cell(cell: CellConfig, is_left: bool, forecaster: Forecaster) -> Planned:
 def _train_state(folder: Path) -> str:
     if (folder / RESULT).exists():
         return "done"
-    if (folder / CHECKPOINT).exists():
+    if has_checkpoint(folder):
         steps = [row["step"] for row in read_rows(folder / METRICS) if "step" in row]
         return f"stopped near step {steps[-1]}" if steps else "begun"
     return "not begun"

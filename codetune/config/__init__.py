@@ -33,18 +33,21 @@ from codetune.config.sections import (
     DataConfig,
     DecodingConfig,
     DecontaminateConfig,
+    Device,
     InfillingConfig,
     LossOn,
     Precision,
+    Quantize,
     Style,
 )
-from codetune.config.training import Packing, SamplesConfig, SearchConfig, Tracker, TrainConfig, TrainPrecision
+from codetune.config.training import CHANGES_NO_RESULT, Packing, SamplesConfig, SearchConfig, Tracker, TrainConfig, TrainPrecision
 
 __all__ = [
+    "CHANGES_NO_RESULT",
     "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig",
-    "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig", "LoraSettings", "LossOn",
-    "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig", "PromptTuningConfig", "QloraConfig",
-    "RsLoraConfig", "SamplesConfig", "SearchConfig", "Sized", "StudyRecipe", "Style", "Tracker", "TrainConfig", "TrainPrecision",
-    "TrainRecipe", "VeraConfig", "content_hash", "is_recipe", "listed", "load_recipe", "load_tree", "recipe_path", "shipped_recipes",
-    "validate",
+    "Device", "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig",
+    "LoraSettings", "LossOn", "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig",
+    "PromptTuningConfig", "QloraConfig", "Quantize", "RsLoraConfig", "SamplesConfig", "SearchConfig", "Sized", "StudyRecipe", "Style",
+    "Tracker", "TrainConfig", "TrainPrecision", "TrainRecipe", "VeraConfig", "content_hash", "is_recipe", "listed", "load_recipe",
+    "load_tree", "recipe_path", "shipped_recipes", "validate",
 ]  # fmt: skip

@@ -96,6 +96,7 @@ class LoraPlusConfig(LoraSettings):
     """LoRA+ (Hayou et al. 2024): the second matrix learns at a higher rate than the first."""
 
     name: Literal["lora_plus"] = "lora_plus"
+    learning_rate: float = Field(5e-4, gt=0, description="of the first matrix (A), below LoRA's")
     learning_rate_ratio: float = Field(16.0, gt=0)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from codetune.config.methods import FullConfig, Method
-from codetune.config.sections import Architecture, Config, DataConfig, DecodingConfig, DecontaminateConfig
+from codetune.config.sections import Architecture, Config, DataConfig, DecodingConfig, DecontaminateConfig, Device
 from codetune.config.training import SamplesConfig, SearchConfig, Tracker, TrainConfig
 
 
@@ -36,7 +36,7 @@ class TrainRecipe(Config):
     samples: SamplesConfig | None = Field(None, description="answers written and run during training; default: none")
     search: SearchConfig | None = Field(None, description="settings searched for before the run; default: those of the recipe")
     trackers: Annotated[tuple[Tracker, ...], BeforeValidator(listed)] = Field((), description="where metrics go besides metrics.jsonl")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one")
+    device: Device = Field("auto", description="auto: a GPU where there is one")
     decontaminate: DecontaminateConfig | None = Field(None, description="training data that overlaps benchmarks; default: not looked for")
     seed: int = 0
     out: Path | None = Field(None, description="default: runs/<name>")

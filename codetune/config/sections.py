@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Style = Literal["instruction", "alpaca", "docstring", "chat", "completion", "austin-0shot", "incoder"]
 Precision = Literal["fp32", "bf16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Quantize = Literal["none", "nf4"]
 LossOn = Literal["completion", "assistant", "all"]
 
 

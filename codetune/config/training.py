@@ -13,6 +13,9 @@ TrainPrecision = Literal["fp32", "bf16", "bf16_weights", "auto"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]
 
 
+CHANGES_NO_RESULT = frozenset({"checkpoint_every_s", "checkpoints_kept"})  # of TrainConfig
+
+
 class TrainConfig(Config):
     """One training run. Budgets are in tokens, never in seconds, so that every machine gets the same model."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +91,10 @@ class Maker:
 
     def __call__(self, shard: Shard) -> Iterator[Example]:
         """The examples of a shard in order. Raises UserError for a conversation that the template cannot write."""
+        return (example for _, example in self.with_documents(shard))
+
+    def with_documents(self, shard: Shard) -> Iterator[tuple[Document, Example]]:
+        """Each example and the document that it is of."""
         wanted = (document for document in documents_of(shard) if document.id not in self.left_out)
         while batch := list(itertools.islice(wanted, _BATCH)):
             made = encode_documents(batch, self.template, self.tokenizer, self.loss_on, self.infilling, self.max_length)
@@ -98,9 +102,9 @@ class Maker:
                 if isinstance(encoded, str):
                     raise UserError(f"{document.origin or document.id}: {encoded}")
                 if document.kind == "code" and len(encoded[0]) > self.max_length:
-                    yield from cut(encoded[0], self.max_length)
+                    yield from ((document, piece) for piece in cut(encoded[0], self.max_length))
                 else:
-                    yield Example(*encoded)
+                    yield document, Example(*encoded)
 
     def key(self, shards: tuple[Shard, ...]) -> str:
         """A hash of all that determines the tokens."""
@@ -146,6 +150,15 @@ def tokenise_documents(
         count = f"{made.dropped_long} examples" if made.dropped_long else "the data"
         raise UserError(f"none of {count} fits max_seq_len={maker.max_length} tokens: raise max_seq_len")
     return made
+
+
+def names_of(examples: Sequence[int], shards: tuple[Shard, ...], maker: Maker) -> list[str]:
+    """The documents that examples are of, by id and where a person finds them. They are tokenised again up to the last asked for."""
+    made = itertools.chain.from_iterable(map(maker.with_documents, shards))
+    kept = (document for document, example in made if len(example.ids) <= maker.max_length)
+    wanted = set(examples)
+    found = itertools.compress(kept, (number in wanted for number in range(max(wanted, default=-1) + 1)))
+    return [f"{each.id} ({each.origin})" if each.origin and each.origin != each.id else each.id for each in found]
 
 
 def _split(data: DataConfig) -> tuple[list[Document], list[Document]]:

@@ -1,6 +1,10 @@
 """Tuning methods: each attaches to a model, says what is trained, and is saved in PEFT's format."""
 
-from codetune.methods.adapted import Adapted, SoftPrompt
-from codetune.methods.attach import attach, load_adapter
+import logging
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it where it is installed, and it gives advice on kernels
+
+from codetune.methods.adapted import Adapted, SoftPrompt  # noqa: E402
+from codetune.methods.attach import attach, load_adapter  # noqa: E402
 
 __all__ = ["Adapted", "SoftPrompt", "attach", "load_adapter"]

@@ -56,11 +56,6 @@ class Adapted:
         """Whether PEFT's `merge_adapter` can make what is trained part of the base's own weights."""
         return self.peft is not None and peft_type(self.peft.active_peft_config) in MERGED
 
-    @property
-    def reads_weights(self) -> bool:
-        """Whether frozen weights are used otherwise than in products: DoRA takes their lengths, so they must not lose digits."""
-        return bool(self.peft is not None and getattr(self.peft.active_peft_config, "use_dora", False))
-
     def virtual_embeddings(self) -> torch.Tensor:
         """The rows before the text's embeddings, [virtual tokens, hidden size]: trained themselves, or made by P-tuning's encoder.
 
@@ -82,8 +77,8 @@ class Adapted:
 
     def trainable_share(self) -> tuple[int, int]:
         """(trainable, all) parameters; all is base plus adapter, as PEFT prints it."""
-        trainable = sum(parameter.numel() for parameter in self.trained().values())
-        return trainable, trainable + sum(parameter.numel() for parameter in self.frozen().values())
+        trainable = sum(map(_weights_in, self.trained().values()))
+        return trainable, trainable + sum(map(_weights_in, self.frozen().values()))
 
     def save(self, folder: Path) -> None:
         """PEFT's adapter files, or the whole model for full fine-tuning."""
@@ -107,3 +102,9 @@ class Adapted:
 def peft_type(config: Any) -> str:
     """The type of a PEFT config as it is written in `adapter_config.json`."""
     return str(getattr(config.peft_type, "value", config.peft_type))
+
+
+def _weights_in(parameter: torch.Tensor) -> int:
+    """How many weights it stands for: one in 4 bits holds two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else int(state.shape.numel())

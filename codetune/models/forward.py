@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
+from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
 from codetune.models.seq2seq import predicting_states
 
@@ -60,11 +60,11 @@ def as_taken(mask: torch.Tensor, model: Any) -> torch.Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-def prefix_cache(adapted: Adapted, family: Family, rows: int) -> DynamicCache:
+def prefix_cache(adapted: Adapted, family: Family, rows: int) -> PrefixCache:
     """Prefix-tuning's keys and values as a cache for `rows` rows. Without the model's config, so that no window drops any."""
     dtype = compute_dtype(adapted.model)
     layers = adapted.virtual_keys_values(family.kv_heads)
-    return DynamicCache([(key.to(dtype).expand(rows, -1, -1, -1), value.to(dtype).expand(rows, -1, -1, -1)) for key, value in layers])
+    return PrefixCache([(key.to(dtype).expand(rows, -1, -1, -1), value.to(dtype).expand(rows, -1, -1, -1)) for key, value in layers])
 
 
 def compute_dtype(model: Any) -> torch.dtype:
@@ -104,6 +104,10 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)
-        logits = logits_of(adapted.model, hidden[places[part]]).to(total.dtype)
-        total = total + torch.nn.functional.cross_entropy(logits, labels[part], reduction="sum", ignore_index=IGNORED)
+        total = total + in_checkpoint(adapted.model, _chunk_loss, adapted.model, hidden[places[part]], labels[part], total.dtype)
     return total
+
+
+def _chunk_loss(model: Any, hidden: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    logits = logits_of(model, hidden).to(dtype)
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ from typing import Any
 import torch
 import transformers
 
-from codetune.config import Architecture
+from codetune.config import Architecture, Quantize
 from codetune.errors import UserError
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of
+from codetune.models.merge import merge_adapters
 from codetune.models.names import resolve
+from codetune.models.quantized import nf4_config, plain_linears, require_blocks, settle
 from codetune.models.seq2seq import with_marks
+from codetune.models.stages import staged_hash, stages_of
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
 
@@ -97,6 +101,7 @@ class LoadedModel:
     tokenizer: TextTokenizer
     family: Family
     model_hash: str
+    weights_format: str = "fp32"  # what the hash is over: fp32, bf16, nf4 (the rest in fp32) or nf4+bf16
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -112,7 +117,7 @@ class LoadedModel:
 
 def load_tokenizer(name: str) -> TextTokenizer:
     """A model's tokenizer alone. Raises UserError in one line where it cannot be had."""
-    where = resolve(name)
+    where = resolve(stages_of(name).base)
     quiet()
     try:
         return TextTokenizer(transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False))
@@ -122,7 +127,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
 
 def read_config(name: str) -> tuple[Any, Family]:
     """A model's config, with dropout 0, and its family's facts; no weights are read. Raises UserError where it cannot be had or tuned."""
-    where = resolve(name)
+    where = resolve(stages_of(name).base)
     quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
@@ -132,16 +137,39 @@ def read_config(name: str) -> tuple[Any, Family]:
     return config, family_of(config)
 
 
-def load_model(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> LoadedModel:
-    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had."""
-    where, (config, family) = resolve(name), read_config(name)
-    tokenizer, attention = load_tokenizer(name), attention_of(config)
+def load_model(
+    name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", quantize: Quantize = "none", compute: torch.dtype | None = None
+) -> LoadedModel:
+    """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had.
+
+    With `nf4` its linear layers but the LM head are in 4 bits, multiplied in `compute`, and the rest is in `dtype`.
+    An earlier run's folder, or an adapter, is its base with the adapter merged in (`codetune.models.stages`), in fp32, then rounded once.
+    """
+    stages, (config, family) = stages_of(name), read_config(name)
+    if stages.adapters and quantize == "nf4":
+        raise UserError(f"{name} is a run, which cannot be merged in 4 bits: codetune export {name} --to merged --out DIR, then that DIR")
+    where, tokenizer = resolve(stages.base), load_tokenizer(name)
+    loaded_in = torch.promote_types(dtype, torch.float32) if stages.adapters else dtype
+    settings: dict[str, Any] = {"dtype": loaded_in, "attn_implementation": attention_of(config)}
+    if quantize == "nf4":
+        require_blocks(name, auto_model(family), config)
+        settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
     try:
-        model = auto_model(family).from_pretrained(where, config=config, dtype=dtype, attn_implementation=attention)
+        with plain_linears() if quantize == "nf4" else contextlib.nullcontext():
+            model = auto_model(family).from_pretrained(where, config=config, **settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
+    found, kept = staged_hash(model_hash(model), stages.adapters), "bf16" if dtype == torch.bfloat16 else "fp32"
+    if quantize == "nf4":
+        settle(model, compute or dtype)
+        kept = "nf4+bf16" if kept == "bf16" else "nf4"
+    else:
+        if stages.adapters:
+            model = merge_adapters(model, stages.adapters).to(dtype)
+            model.name_or_path = name  # an adapter tuned on it will say so: it fits nothing less
+        model = model.to(device)
     use_document_attention(model)
-    return LoadedModel(name, model.to(device), tokenizer, with_marks(family, config, tokenizer.inner), model_hash(model))
+    return LoadedModel(name, model, tokenizer, with_marks(family, config, tokenizer.inner), found, kept)
 
 
 def auto_model(family: Family) -> Any:

@@ -1,4 +1,4 @@
-"""The machine under a run: which device it computes on, how much memory it has held, and what to record of it."""
+"""The machine under a run: which device it computes on and in what precision, how much memory it has held, and what to record of it."""
 
 from __future__ import annotations
 
@@ -6,36 +6,104 @@ import contextlib
 import os
 import platform
 import resource
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import torch
 
+from codetune.config import TrainPrecision
+from codetune.errors import UserError
 from codetune.records import Json
 
-
-def device() -> str:
-    """The GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux names them in /proc/cpuinfo: x86's two, and ARM's
 
 
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held: on the GPU where there is one, else resident in main memory."""
-    if torch.cuda.is_available():
+def available_devices() -> list[str]:
+    """What this machine computes on, the fastest first; the CPU is always there."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    return [*found, "mps", "cpu"] if torch.backends.mps.is_available() else [*found, "cpu"]
+
+
+def device(asked: str = "auto") -> str:
+    """The device as asked; of `auto`, CUDA before MPS before the CPU. Raises UserError for one that is not there."""
+    found = available_devices()
+    if asked == "auto":
+        return found[0]
+    if asked not in found:
+        raise UserError(f"device {asked!r} is not on this machine, which has {' and '.join(found)}: choose one of these, or auto")
+    return asked
+
+
+def gpus() -> int:
+    """How many GPUs CUDA has."""
+    return torch.cuda.device_count()
+
+
+def computes_in_bf16(device: str) -> bool:
+    """Whether the device multiplies matrices in bf16 itself: CUDA from compute capability 8, MPS, CPUs whose flags say so."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    return device == "mps" or bool(_BF16_FLAGS & _cpu_flags())
+
+
+def computed_in(model: torch.nn.Module) -> str:
+    """`bf16` where any layer of the model multiplies in it, else `fp32`: how far a batch may change an answer."""
+    narrow = any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+    narrow |= any(getattr(module, "compute_dtype", None) == torch.bfloat16 for module in model.modules())  # a layer in 4 bits
+    return "bf16" if narrow else "fp32"
+
+
+def settled_precision(asked: TrainPrecision, device: str) -> TrainPrecision:
+    """The precision as asked; `auto` is bf16 where the device computes in it, else fp32."""
+    if asked != "auto":
+        return asked
+    return "bf16" if computes_in_bf16(device) else "fp32"
+
+
+def peak_memory_bytes(device: str = "auto") -> int:
+    """The most memory that this process has held: on a GPU what torch allocated there, on the CPU what was resident.
+
+    MPS keeps no peak: what Metal holds now, or the resident peak, whichever is more.
+    """
+    chosen = available_devices()[0] if device == "auto" else device
+    if chosen == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB on Linux
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return max(resident, torch.mps.driver_allocated_memory()) if chosen == "mps" else resident
 
 
 def hardware() -> Json:
     """What a result records of its machine."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "Apple MPS" if torch.backends.mps.is_available() else "none"
     memory = f"{psutil.virtual_memory().total / 1e9:.0f} GB"
-    return {"cpu": _cpu_name(), "cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads(), "memory": memory, "gpu": gpu}
+    return {"cpu": _cpu_name(), "cores": _cores(), "threads": torch.get_num_threads(), "memory": memory, "gpu": gpu}
+
+
+def _cores() -> int:
+    """Those that this process may use; all of them where the system does not tell (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_flags() -> set[str]:
+    return set(_cpuinfo("flags").split()) | set(_cpuinfo("Features").split())  # x86's key and ARM's
+
+
+def versions() -> Json:
+    """Of what decides how a model is trained."""
+    return {name: version(name) for name in ("codetune", "torch", "transformers", "peft", "tokenizers")}
 
 
 def _cpu_name() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """The first such line of /proc/cpuinfo, without the key; "" where there is none."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.partition("\t")[0].strip(" :") == key:
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return ""

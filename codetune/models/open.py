@@ -2,57 +2,50 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from codetune.config import Precision
+from codetune.config import Precision, Quantize
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device
+from codetune.models.stages import read, tuned_folder, unmergeable
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def open_model(name: str, tuned: Path | None = None, precision: Precision = "fp32") -> tuple[LoadedModel, Adapted]:
-    """The model called `name`, tuned as `tuned` says, on the GPU where there is one.
+def open_model(
+    name: str, tuned: Path | None = None, precision: Precision = "fp32", on: str = "auto", quantize: Quantize | None = None
+) -> tuple[LoadedModel, Adapted]:
+    """The model called `name`, tuned as `tuned` says, on a device by name.
 
     `tuned` is a PEFT adapter, a whole tuned model (full fine-tuning), or a run folder that holds either as `adapter/`. A whole model
-    takes the place of `name`. Raises UserError in one line where there is nothing to open, or the adapter is another model's.
+    takes the place of `name`. A run folder as `name` is that run's model, merged where it can be, else with its virtual tokens. Without
+    `quantize` the base of a run's adapter is in 4 bits where it was in the training, and no other model is. Raises UserError in one line
+    where there is nothing to open, or the adapter is another model's.
     """
+    if tuned is None and (found := unmergeable(name)):
+        name, tuned = found
     folder = None if tuned is None else tuned_folder(tuned)
     if folder is not None and (folder / "config.json").exists():
-        loaded = load_model(str(folder), _DTYPES[precision], device())
+        loaded = load_model(str(folder), _DTYPES[precision], device(on), quantize or "none")
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(name, _DTYPES[precision], device())
+    trained_on = "fp32" if folder is None else read(folder.parent / "train.json").get("base_format", "fp32")
+    quantize = quantize or ("nf4" if trained_on.startswith("nf4") else "none")
+    loaded = load_model(name, _DTYPES[precision], device(on), quantize)
     if folder is None:
         return loaded, Adapted(loaded.model, "base")
-    if precision == "fp32":  # a hash is over the weights as they are loaded
+    if trained_on == loaded.weights_format:  # a hash is over the weights as they are loaded
         _require_its_base(loaded, folder)
     return loaded, load_adapter(loaded.model, folder)
-
-
-def tuned_folder(given: Path) -> Path:
-    """The folder with the adapter or the model itself: the given one, or `adapter/` in a run folder."""
-    if not given.is_dir():
-        raise UserError(f"no adapter in {given}: there is no such folder; give the one that `codetune train` wrote")
-    inner = given / "adapter"
-    if inner.is_dir():
-        return inner
-    if (given / "adapter_config.json").exists() or "model_type" in _read(given / "config.json"):
-        return given
-    if (given / "checkpoint").is_dir():
-        raise UserError(f"the run in {given} is not finished: run the same `codetune train` again, it goes on where it stopped")
-    raise UserError(f"no adapter in {given}: neither adapter/, adapter_config.json nor a model's config.json is there")
 
 
 def trained_prompt_style(folder: Path) -> str | None:
     """The prompt style that a run folder, or its `adapter/`, was trained with; None where nothing says so."""
     for config in (folder / "config.json", folder.parent / "config.json"):
-        data = _read(config).get("data")
+        data = read(config).get("data")
         if isinstance(data, dict) and isinstance(data.get("prompt_style"), str):
             return str(data["prompt_style"])
     return None
@@ -60,15 +53,7 @@ def trained_prompt_style(folder: Path) -> str | None:
 
 def _require_its_base(loaded: LoadedModel, adapter: Path) -> None:
     """An adapter on another model of the same shape would fit, and answer nonsense."""
-    wanted = _read(adapter.parent / "train.json").get("model_hash")
+    wanted = read(adapter.parent / "train.json").get("model_hash")
     if wanted not in (None, loaded.model_hash):
-        base = _read(adapter.parent / "config.json").get("model")
+        base = read(adapter.parent / "config.json").get("model")
         raise UserError(f"the adapter in {adapter} was tuned on {base!r} as it was then, not on {loaded.name!r}: give that model's folder")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

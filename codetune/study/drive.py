@@ -16,7 +16,7 @@ from typing import Any
 
 from codetune.config import StudyRecipe
 from codetune.data.benchmarks import load as load_benchmark
-from codetune.errors import UserError
+from codetune.errors import TERMINATED, Terminated, UserError
 from codetune.runs import locked, write_json
 from codetune.study.cells import write_problems
 from codetune.study.plan import RESULT, CellConfig, limited, plan_cells, unfinished
@@ -96,9 +96,9 @@ class Running:
                     future.result()
                 except CellError as error:
                     failures.append(str(error))
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            self._interrupt()
+            self._end(signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
             raise
         finally:
             pool.shutdown()
@@ -129,6 +129,8 @@ class Running:
             raise UserError(f"{cell.row}: {error}")
         if code == 130:
             raise KeyboardInterrupt
+        if code == TERMINATED:
+            raise Terminated
         if code:
             last = _last_line(cell.folder / LOG)
             raise CellError(f"{cell.row} (seed {cell.seed}) ended with exit code {code}: {last}; see {cell.folder / LOG}")
@@ -137,10 +139,10 @@ class Running:
         with self._lock:
             self._report(progress)
 
-    def _interrupt(self) -> None:
-        """Ctrl-C for every child: it saves its checkpoint and ends."""
+    def _end(self, how: signal.Signals) -> None:
+        """Ctrl-C or SIGTERM for every child: it saves its checkpoint and ends."""
         for child in list(self._children):
-            child.send_signal(signal.SIGINT)
+            child.send_signal(how)
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ evaluated anew. Benchmarks determine which training data is left out; the base r
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codetune.config import (
+    CHANGES_NO_RESULT,
     Config,
     DataConfig,
     DecodingConfig,
@@ -27,10 +27,11 @@ from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.training import data_hash
 from codetune.errors import UserError
+from codetune.models.names import SHIPPED
+from codetune.models.stages import model_files_hash, staged_hash, stages_of
 from codetune.study.cells import BASE, FEW_SHOT
 
 RESULT = "result.json"
-SHIPPED_MODELS = Path(__file__).parent.parent / "assets"
 
 
 class CellConfig(Config):
@@ -99,7 +100,7 @@ def _cell(
         train = TrainRecipe(**named, train=recipe.train, decontaminate=leaving_out)
     determined = [
         importlib.metadata.version("codetune"), hashes["model"], hashes["data"], data.model_dump(mode="json", exclude={"path"}),
-        None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude={"checkpoint_every_s"})],
+        None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude=set(CHANGES_NO_RESULT))],
         seed, few_shot, leaving_out and [leaving_out.run_words, leaving_out.min_share, sorted(hashes["against"].items())],
     ]  # fmt: skip
     key = content_hash(determined)
@@ -118,17 +119,11 @@ def limited(benchmark: Benchmark, max_problems: int | None) -> tuple[Any, ...]:
 
 
 def model_hash(model: str) -> str:
-    """A hash of a local model's files (sizes, and the first and last megabyte of each); a hub id stands for itself."""
-    folder = SHIPPED_MODELS / model if (SHIPPED_MODELS / model).is_dir() else Path(model)
-    if not folder.is_dir():
-        return f"hub:{model}"
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}{path.stat().st_size}".encode() + file.read(1 << 20))
-            file.seek(max(0, path.stat().st_size - (1 << 20)))
-            digest.update(file.read())
-    return digest.hexdigest()[:16]
+    """A hash of a local model's files; a hub id stands for itself. Of an earlier run, of its base and all adapters merged into that."""
+    stages = stages_of(model)
+    folder = SHIPPED.get(stages.base, Path(stages.base))
+    base = model_files_hash(folder) if folder.is_dir() else f"hub:{stages.base}"
+    return staged_hash(base, stages.adapters)
 
 
 def _data_hash(data: DataConfig) -> str:

@@ -13,6 +13,7 @@ import ctypes
 import dataclasses
 import itertools
 import json
+import shutil
 import signal
 import sys
 import time
@@ -25,12 +26,12 @@ from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.overlap.training_overlap import TrainingOverlap
 from codetune.data.training import training_data
-from codetune.errors import UserError
+from codetune.errors import TERMINATED, Terminated, UserError, terminate_in_order
 from codetune.evaluate import Answers, Scores, answer, request, score_samples
 from codetune.generate.engine import OwnEngine
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
-from codetune.models.machine import device, hardware, peak_memory_bytes
+from codetune.models.machine import computed_in, device, hardware, peak_memory_bytes
 from codetune.prompts.template import Template
 from codetune.records import Document, Json, Verdict, to_json
 from codetune.runs import read_json, write_json, write_rows
@@ -51,7 +52,7 @@ from codetune.study.gates import (
 from codetune.study.plan import RESULT, CellConfig, limited
 from codetune.train.checks import difference, probe_batch, probe_logits
 from codetune.train.finetune import finetune, prepare, reload
-from codetune.train.resume import Progress
+from codetune.train.resume import CHECKPOINT, Progress
 
 INVARIANCE_PROMPTS = 8
 INVARIANCE_TOKENS = 32
@@ -59,7 +60,7 @@ INVARIANCE_TOKENS = 32
 
 def run_cell(cell: CellConfig) -> None:
     """Everything that one row of a table stands on. What is finished already (training, answers) is not done again."""
-    summary = finetune(cell.train, cell.folder, _training_report()) if cell.train else None
+    summary = finetune(cell.train, cell.folder, _training_report(), _warn) if cell.train else None
     if cell.train:
         loaded, adapted = reload(cell.train, cell.folder)
     else:
@@ -81,6 +82,7 @@ def run_cell(cell: CellConfig) -> None:
     gates += generation_gates(_invariance(benchmarks[0], engine, template))
     found = {} if overlap is None else {"train_test_overlap": overlap.summary()}
     write_json(cell.folder / RESULT, _result(cell, summary, results, gates) | found)
+    shutil.rmtree(cell.folder / CHECKPOINT, ignore_errors=True)  # of a bad step: at another rate it is another cell
 
 
 def _benchmark(cell: CellConfig, name: str) -> Benchmark:
@@ -167,7 +169,8 @@ def _invariance(benchmark: Benchmark, engine: OwnEngine, template: Template) -> 
     requests = [request(template, problem) for problem in benchmark.problems[:INVARIANCE_PROMPTS]]
     alone = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=1))
     together = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=INVARIANCE_PROMPTS))
-    return GenerationMeasurements(len(requests), sum(one.text != other.text for one, other in zip(alone, together, strict=True)))
+    different = sum(one.text != other.text for one, other in zip(alone, together, strict=True))
+    return GenerationMeasurements(len(requests), different, computed_in(engine.adapted.model))
 
 
 def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityMeasurements:
@@ -209,13 +212,17 @@ def _training_report() -> Any:
         if time.monotonic() - last[0] > 0.5 or progress.step == steps:
             last[0] = time.monotonic()
             rate = progress.tokens / progress.seconds if progress.seconds else 0.0
-            _say("training", progress.step, steps, f"loss {progress.last_loss:.3f}, {rate:,.0f} tokens/s")
+            _say("training", progress.step, steps, f"loss {progress.last_loss or 0.0:.3f}, {rate:,.0f} tokens/s")
 
     return report
 
 
 def _say(stage: str, done: int, total: int, note: str = "") -> None:
     print(json.dumps({"stage": stage, "done": done, "total": total, "note": note}), flush=True)
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)  # the cell's log.txt
 
 
 def _die_with_parent() -> None:
@@ -226,6 +233,7 @@ def _die_with_parent() -> None:
 
 def main() -> int:
     _die_with_parent()
+    terminate_in_order()
     try:
         run_cell(CellConfig.model_validate(read_json(Path(sys.argv[1]))))
     except UserError as error:
@@ -233,6 +241,8 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except Terminated:
+        return TERMINATED
     return 0
 
 

@@ -34,8 +34,8 @@ from codetune.models.families import family_of, targets_of
 from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.machine import device
 from codetune.train.gradient import step_gradient
-from codetune.train.memory import narrow
 from codetune.train.optimizer import make_optimizer
+from codetune.train.precision import narrow
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets

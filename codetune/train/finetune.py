@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,57 +22,89 @@ from codetune.config import DataConfig, FullConfig, Packing, Sized, TrainRecipe
 from codetune.data.encode import encode_prompt
 from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
-from codetune.data.training import Maker, tokenise_documents, training_data
+from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
+from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import Family, targets_of
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
-from codetune.models.machine import device, peak_memory_bytes
+from codetune.models.machine import hardware, peak_memory_bytes, versions
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse, require_pairs
 from codetune.prompts.infill import infilling_of
-from codetune.runs import locked, read_json, write_json
+from codetune.records import Json
+from codetune.runs import locked, read_rows, spared, write_json
+from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
-from codetune.train.gradient import precision
 from codetune.train.held_out import bits_per_byte
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
+from codetune.train.parallel import ALONE, Group
 from codetune.train.plan import plan_steps
-from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.run import Material, Run
+from codetune.train.precision import autocast, loading, narrow, on_this_machine
+from codetune.train.resume import CHECKPOINT, Progress, has_checkpoint
+from codetune.train.run import METRICS, Material, Run, Sampler
+from codetune.train.start import stands_on, started, whole_start
+from codetune.train.trackers import Trackers, open_trackers, require_trackers
 
 ADAPTER = "adapter"
 RESULT = "train.json"
+SamplerOf = Callable[[LoadedModel], Sampler]
 
 
-def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int], None] | None = None) -> dict[str, Any]:
+def finetune(
+    recipe: TrainRecipe,
+    folder: Path,
+    report: Callable[[Progress, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+    sampler_of: SamplerOf | None = None,
+    notes: Json | None = None,
+    group: Group = ALONE,
+) -> dict[str, Any]:
     """Train as the recipe says, from the folder's checkpoint if there is one; what is tuned is then in `folder/adapter`.
 
+    `sampler_of` gives what has the loaded model answer during training, for a recipe with `samples`; see `codetune.tuning`. `notes` go
+    into what is returned.
+
     Returns what a table and the gates need to know, which is also kept in `folder/train.json`: a run that has it is done and is not
-    trained again. Raises UserError for a model, data set or setting that cannot work, before anything is trained.
+    trained again. `warn` is told of damaged checkpoints, full disks and bad steps, a line each. Raises UserError for a model, data set or
+    setting that cannot work, before anything is trained. The processes of a `group` call this alike; the first of them writes.
     """
-    with locked(folder):
-        config = recipe.model_dump(mode="json")
-        _refuse_another_recipe(config, folder)
-        if (folder / RESULT).exists():
-            return dict(read_json(folder / RESULT))
-        write_json(folder / "config.json", config)
+    recipe = on_this_machine(recipe)
+    with locked(folder) if group.leads else contextlib.nullcontext():
+        config = recipe.model_dump(mode="json") | stands_on(recipe, folder)
+        if (kept := group.share(kept_result(config, folder / RESULT) if group.leads else None)) is not None:
+            return kept
+        require_monitored(recipe, sampler_of is not None)
+        require_trackers(recipe.trackers)
+        if group.leads:
+            write_json(folder / "config.json", config)
         recipe = settle_method(recipe)
         loaded = load_base(recipe)
-        material = prepare(recipe, loaded)
+        with group.leader_first():
+            material = prepare(recipe, loaded)
+        group.refuse_differing("models or data", f"{loaded.model_hash} {len(material.examples)} {material.steps}")
         probe = probe_batch(material.examples)
         base = Adapted(loaded.model, "base")
         untuned = _probed(recipe, base, loaded, probe)
-        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, report or (lambda *_: None))
+        told = spared(report or (lambda *_: None)), spared(warn)
+        run = Run(base, loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
         loss_before = validation_loss(run) if material.validation is not None else None
-        adapted = adapt(recipe, loaded)
-        watch = Watch.over(adapted)
-        with memory_limits(folder):
-            progress = train(replace(run, adapted=adapted))
-        peak_memory = peak_memory_bytes()
+        run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
+        watch = Watch.over(run.adapted)
+        run.spread()
+        begun = max((row["step"] for row in read_rows(folder / METRICS)), default=0)
+        opened = open_trackers(recipe, folder, begun, warn) if group.leads else contextlib.nullcontext(Trackers())
+        with opened as run.trackers, memory_limits(folder):
+            progress = train(run)
+        peak_memory = peak_memory_bytes(recipe.device)
+        adapted = run.whole()
+        if not group.leads:
+            return group.share({})
         save(adapted, loaded, folder / ADAPTER)
         tuned = _probed(recipe, adapted, loaded, probe)
         summary = summarise(recipe, adapted, material, progress) | {"peak_memory_bytes": peak_memory, "model_hash": loaded.model_hash}
+        summary |= {"base_format": loaded.weights_format, "processes": group.size, "hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(loss_before, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["checks"] = watch.findings(adapted) | {
@@ -81,9 +115,17 @@ def finetune(recipe: TrainRecipe, folder: Path, report: Callable[[Progress, int]
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         if recipe.architecture is None:
             summary["checks"]["reload_difference"] = difference(_reloaded_logits(recipe, folder, probe), tuned)
+        summary |= notes or {}
         write_json(folder / RESULT, summary)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        return summary
+        if not ended_by_bad_step(folder):
+            shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        return group.share(summary)
+
+
+def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
+    """Raises UserError where the run is to go by a pass rate that nothing measures."""
+    if recipe.train.monitor == "pass_rate" and not samples:
+        raise UserError("train.monitor=pass_rate needs a `samples` section: give samples.benchmark, or set train.monitor=loss")
 
 
 @contextlib.contextmanager
@@ -94,7 +136,7 @@ def memory_limits(folder: Path) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        kept = "; the checkpoint is kept, and what changes memory alone goes on from it" if (folder / CHECKPOINT).exists() else ""
+        kept = "; the checkpoint is kept, and what changes memory alone goes on from it" if has_checkpoint(folder) else ""
         raise UserError(
             f"out of memory in training{kept}: halve train.micro_batch_size, or set train.activation_checkpointing=true, or "
             "train.precision=bf16 (`codetune plan` with this recipe forecasts what fits, with --gpu 24GB for another machine)"
@@ -109,7 +151,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def held_out(before: float | None, progress: Progress, material: Material, recipe: TrainRecipe, loaded: LoadedModel) -> dict[str, Any]:
     """The validation loss of the base model and of the kept weights, as nats per token and bits per byte; empty without validation."""
-    after = progress.best_val_loss if recipe.train.keep == "best" else progress.last_val_loss
+    after = progress.last_val_loss if recipe.train.keep == "last" or progress.kept is None else progress.kept[1]
     if before is None or after is None or material.validation is None:
         return {}
     scale = bits_per_byte(1.0, material.validation, loaded.tokenizer)
@@ -127,12 +169,16 @@ def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
 
 
 def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
-    """What a run saved, fresh from disk on its base model, in float32."""
+    """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits."""
+    recipe = on_this_machine(recipe)
     if recipe.method.name == "full":
-        loaded = load_model(str(folder / ADAPTER), device=device())
+        loaded = load_model(str(folder / ADAPTER), **loading(recipe))
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(recipe.model, device=device())
-    return loaded, load_adapter(loaded.model, folder / ADAPTER)
+    loaded = load_model(recipe.model, **loading(recipe))
+    adapted = load_adapter(loaded.model, folder / ADAPTER)
+    if recipe.train.precision == "bf16_weights":
+        narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+    return loaded, adapted
 
 
 def settle_method(recipe: TrainRecipe) -> TrainRecipe:
@@ -144,32 +190,19 @@ def settle_method(recipe: TrainRecipe) -> TrainRecipe:
 
 
 def load_base(recipe: TrainRecipe) -> LoadedModel:
-    """The base model in float32, on the GPU where there is one; random weights where the recipe gives an architecture."""
+    """The base model as the precision policy keeps it, on the recipe's device; random weights where the recipe gives an architecture."""
     if recipe.architecture is not None:
-        return new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        fresh = new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        fresh.model.to(recipe.device)
+        return fresh
     refuse(recipe, read_config(recipe.model)[1])
-    return load_model(recipe.model, device=device())
-
-
-def _refuse_another_recipe(config: dict[str, Any], folder: Path) -> None:
-    """What a folder holds of other settings cannot be gone on from, and is not thrown away unasked."""
-    state = "finished" if (folder / RESULT).exists() else "stopped" if (folder / CHECKPOINT).exists() else ""
-    if not state:
-        return
-    before, now = _determining(read_json(folder / "config.json")), _determining(config)
-    differing = sorted(key for key in now if before.get(key) != now[key])
-    if differing:
-        differ = f"{', '.join(differing)} differ{'s' if len(differing) == 1 else ''}"
-        raise UserError(f"{folder} holds a {state} run of another recipe ({differ}): choose another --out, or remove it")
-
-
-def _determining(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what changes no result: where it is kept, and how often it is saved."""
-    return {**config, "out": None, "train": {**config["train"], "checkpoint_every_s": None}}
+    if recipe.start is not None and isinstance(recipe.method, FullConfig):
+        return whole_start(recipe)
+    return load_model(recipe.model, **loading(recipe))
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, loaded: LoadedModel, probe: Batch) -> torch.Tensor:
-    with precision(recipe.train, loaded.model.device):
+    with autocast(recipe.train, loaded.model.device):
         return probe_logits(adapted, loaded.family, probe)
 
 
@@ -186,7 +219,7 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
     if config.max_seq_len + virtual + len(family.marks) > family.max_positions:
         raise UserError(too_long(recipe, family))
-    examples, validation = load_corpus(recipe.data) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
+    examples, validation, names = (*load_corpus(recipe.data), None) if recipe.data.source == "corpus" else tokenise(recipe, loaded)
     if family.encoder_decoder:
         for held in filter(None, (examples, validation)):
             require_pairs(held, recipe.data.source)
@@ -194,7 +227,7 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
     steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
     held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
     validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
-    return Material(examples, rows, steps, validation, validation_rows)
+    return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))
 
 
 def too_long(recipe: TrainRecipe, family: Family) -> str:
@@ -207,16 +240,20 @@ def too_long(recipe: TrainRecipe, family: Family) -> str:
     )
 
 
-def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> tuple[TokenisedExamples, TokenisedExamples | None]:
-    """Training and validation examples; plain code of the training gets its holes, that of the validation none."""
+Tokenised = tuple[TokenisedExamples, TokenisedExamples | None, Callable[[Sequence[int]], list[str]]]
+
+
+def tokenise(recipe: TrainRecipe, loaded: LoadedModel) -> Tokenised:
+    """Training and validation examples; plain code of the training gets its holes, that of the validation none. And who is who."""
     data, tokenizer = training_data(recipe.data, recipe.decontaminate), loaded.tokenizer
     infilling = infilling_of(recipe.data.infilling, tokenizer.vocabulary, recipe.seed)
     template, limit = loaded.template(recipe.data.prompt_style), recipe.train.max_seq_len
     maker = Maker(template, tokenizer, limit, recipe.data.loss_on, infilling, data.left_out)
     examples = tokenise_documents(data.train, maker, data.folder)
+    names = partial(names_of, shards=data.train, maker=maker)
     if not any(data.validation):
-        return examples, None
-    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder)
+        return examples, None, names
+    return examples, tokenise_documents(data.validation, replace(maker, infilling=None), data.folder), names
 
 
 def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples | None]:
@@ -229,10 +266,13 @@ def load_corpus(data: DataConfig) -> tuple[TokenisedExamples, TokenisedExamples 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
     """The method on the model. Soft prompts start from the text of the prompt style itself, the same for every data set."""
-    start_ids = soft_prompt_start(recipe, loaded)
-    adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), start_ids, recipe.seed)
-    if recipe.train.precision == "bf16" and not isinstance(recipe.method, FullConfig):
-        halve_frozen_linears(adapted)
+    if recipe.start is not None:
+        adapted = started(recipe, loaded)
+    else:
+        adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), soft_prompt_start(recipe, loaded), recipe.seed)
+    narrow(adapted, recipe.train.precision)
+    if recipe.train.activation_checkpointing:
+        checkpoint_layers(adapted.model)
     return adapted
 
 
@@ -248,19 +288,6 @@ def soft_prompt_start(recipe: TrainRecipe, loaded: LoadedModel) -> list[int]:
     return encode_prompt(rendered.prompt or rendered.text, loaded.tokenizer)
 
 
-def halve_frozen_linears(adapted: Adapted) -> None:
-    """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit."""
-    if adapted.reads_weights:
-        return
-    tied = adapted.model.get_input_embeddings().weight
-    for module in adapted.model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, torch.nn.Linear) and weight is not None and not weight.requires_grad and weight is not tied:
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad:  # BitFit trains the bias of a frozen matrix
-                    parameter.data = parameter.data.to(torch.bfloat16)
-
-
 def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progress: Progress) -> dict[str, Any]:
     """What a table needs to know of the training."""
     trainable, total = adapted.trainable_share()
@@ -272,7 +299,8 @@ def summarise(recipe: TrainRecipe, adapted: Adapted, material: Material, progres
         "total_parameters": total, "trainable_share": trainable / total, "learning_rate": recipe.method.learning_rate,
         "size": getattr(recipe.method, recipe.method.size_key) if isinstance(recipe.method, Sized) else None,
         "first_loss": progress.first_loss, "last_loss": progress.last_loss, "best_val_loss": progress.best_val_loss,
-        "last_val_loss": progress.last_val_loss,
+        "last_val_loss": progress.last_val_loss, "best_pass_rate": progress.best_pass_rate, "last_pass_rate": progress.last_pass_rate,
         "stopped": progress.stopped, "losses_finite": progress.losses_finite, "packing": config.packing, "fill": fill,
-        "precision": config.precision, "examples": len(material.examples), "dropped_long": material.examples.dropped_long,
+        "bad_steps": progress.bad_steps, "precision": config.precision, "device": recipe.device, "examples": len(material.examples),
+        "dropped_long": material.examples.dropped_long,
     }  # fmt: skip

@@ -2,82 +2,74 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from codetune.runs import append_row, read_rows, write_rows
-from codetune.train.gradient import step_gradient
+from codetune.errors import Terminated
+from codetune.runs import read_rows, write_rows
+from codetune.train.bad_step import ROLL_BACKS, WINDOW, badness, told
+from codetune.train.gradient import clip_gradients, step_gradient
+from codetune.train.interrupts import held_back
 from codetune.train.monitor import measure
 from codetune.train.optimizer import Optimizer, make_optimizer
-from codetune.train.resume import Progress, load_best, load_checkpoint, save_checkpoint
-from codetune.train.run import METRICS, Run
+from codetune.train.resume import Progress, Trained, random_state, set_random_state
+from codetune.train.run import METRICS, SAMPLES, Run
 from codetune.train.schedule import learning_rate_share
 
 
 def train(run: Run) -> Progress:
-    """Train to the end of the plan, from the folder's checkpoint if there is one. Leaves the kept weights in the model.
+    """Train to the end of the plan, from the folder's newest whole checkpoint if there is one. Leaves the kept weights in the model.
 
     Every step's gradient is that of the mean loss over all supervised tokens of the step, however it is cut into
-    micro-batches. Ctrl-C saves a checkpoint first; on CPU a resumed run ends with the same weights, bit for bit.
+    micro-batches. Ctrl-C and SIGTERM save a checkpoint first; on CPU a resumed run ends with the same weights, bit for bit.
     """
-    trained = run.adapted.trained()
+    trained = run.trained()
     optimizer = make_optimizer(trained, run.config, run.learning_rate, run.adapted.learning_rate_factors())
-    progress = load_checkpoint(run.folder, trained, optimizer) or Progress()
-    write_rows(run.folder / METRICS, [row for row in read_rows(run.folder / METRICS) if row["step"] <= progress.step])
+    progress = run.checkpoints.load(trained, optimizer) or Progress()
+    for name in (METRICS, SAMPLES) if run.group.leads else ():
+        cut_after(run.folder / name, progress.step)
     run.adapted.root.train()
     saved_at = time.monotonic()
-    with interrupts_after_steps() as interrupted:
+    with held_back() as ending:
         while progress.step < len(run.material.steps) and not progress.stopped:
             _one_step(run, trained, optimizer, progress)
-            if interrupted() or time.monotonic() - saved_at > run.config.checkpoint_every_s:
-                save_checkpoint(run.folder, trained, optimizer, progress)
+            how, due = _wishes(run, ending(), time.monotonic() - saved_at)
+            if how or due:
+                run.checkpoints.save(trained, optimizer, progress)
                 saved_at = time.monotonic()
-            if interrupted():
-                raise KeyboardInterrupt
-    save_checkpoint(run.folder, trained, optimizer, progress)
+            if how:
+                raise how
+        run.checkpoints.save_last(trained, optimizer, progress)
+        if how := _wishes(run, ending(), 0)[0]:
+            raise how
     if run.config.keep == "best":
-        load_best(run.folder, trained)
+        run.checkpoints.load_best(trained, progress)
     return progress
 
 
-@contextlib.contextmanager
-def interrupts_after_steps() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C back until a step is done, so that what is saved is never half of one. A second Ctrl-C ends at once."""
-    pending: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if pending:
-            raise KeyboardInterrupt
-        pending.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pending)
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _wishes(run: Run, ending: type[BaseException] | None, since_saved_s: float) -> tuple[type[BaseException] | None, bool]:
+    """How the run is to end, None if it is not, and whether a checkpoint is due: what one of its processes was told or finds, all do."""
+    kinds = (None, KeyboardInterrupt, Terminated)
+    how, due = run.group.largest(kinds.index(ending), since_saved_s > run.config.checkpoint_every_s)
+    return kinds[int(how)], bool(due)
 
 
-def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optimizer, progress: Progress) -> None:
+def _one_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progress) -> None:
     started, steps = time.perf_counter(), len(run.material.steps)
     rate = run.learning_rate * learning_rate_share(run.config, progress.step, steps)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate_factor", 1.0)
+    before = random_state()
     loss_sum, supervised, tokens = step_gradient(run, run.material.steps[progress.step])
-    norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), run.config.max_grad_norm))
+    norm = clip_gradients(run, trained)
     loss = loss_sum / supervised
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        progress.losses_finite, progress.stopped = False, f"loss {loss} and gradient norm {norm} at step {progress.step + 1}"
+    if why := badness(loss, norm, progress.recent_losses, progress.first_loss, run.config.spike_factor):
+        set_random_state(before)
+        optimizer.zero_grad()
+        _bad_step(run, trained, optimizer, progress, why)
+        progress.losses_finite = not progress.stopped or (math.isfinite(loss) and math.isfinite(norm))
         return
     optimizer.step()
     optimizer.zero_grad()
@@ -88,8 +80,43 @@ def _one_step(run: Run, trained: dict[str, torch.nn.Parameter], optimizer: Optim
     progress.seconds += seconds
     progress.first_loss = loss if progress.first_loss is None else progress.first_loss
     progress.last_loss = loss
+    progress.recent_losses = [*progress.recent_losses, loss][-WINDOW:]
     row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, "loss": loss, "lr": rate, "grad_norm": norm}
     row |= {"seconds": progress.seconds, "tokens_per_s": tokens / seconds}
+    _note(run, trained, progress, row)
+
+
+def _bad_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progress, why: str) -> None:
+    """Pass over a step that was not made, or end the run before it. All is as it was before the step: no update has used its gradient.
+
+    So a run that goes back is the one that goes on: the steps since the last checkpoint would be the same again.
+    """
+    step, rows = progress.step + 1, run.material.steps[progress.step]
+    examples = sorted({example for number in rows for example, _, _ in run.material.rows[number]})
+    documents = run.material.name_documents(examples)
+    pass_over = run.config.on_bad_step == "roll_back" and len(progress.bad_steps) < ROLL_BACKS
+    found = {"step": step, "why": why, "passed_over": pass_over, "rows": rows, "examples": examples, "documents": documents}
+    if pass_over:
+        run.warn(f"{told(found)}: passed over ({len(progress.bad_steps) + 1} of at most {ROLL_BACKS})")
+        progress.step = step
+        progress.bad_steps.append(found)
+        _note(run, trained, progress, {"step": step, "tokens": progress.tokens, "bad_step": found})
+        return
+    run.checkpoints.save_last(trained, optimizer, progress, one_more=True)  # as of a run that goes on: so it may, with other settings
+    progress.stopped = f"{why} at step {step}"
+    progress.bad_steps.append(found)
+    run.metrics.add({"step": step, "tokens": progress.tokens, "bad_step": found})
+
+
+def _note(run: Run, trained: Trained, progress: Progress, row: dict[str, Any]) -> None:
+    """What is measured after a step, and the step's row for those who watch."""
     row |= measure(run, trained, progress)
-    append_row(run.folder / METRICS, row)
-    run.report(progress, steps)
+    run.trackers.log(row)  # first, so that a kill in between costs no tracker a row
+    run.metrics.add(row)
+    run.report(progress, len(run.material.steps))
+
+
+def cut_after(path: Path, step: int) -> None:
+    """Rows of steps that the checkpoint does not know are written again, and never twice."""
+    if path.exists():
+        write_rows(path, [row for row in read_rows(path) if row["step"] <= step])

@@ -42,9 +42,9 @@ from codetune.models.forward import logits_of, summed_loss
 from codetune.models.load import no_dropout
 from codetune.models.outline import Outline, outline_of, without_data
 from codetune.models.seq2seq import Pairs, pairs_of
-from codetune.train.finetune import halve_frozen_linears
 from codetune.train.four_bit import in_four_bits
-from codetune.train.optimizer import _is_matrix
+from codetune.train.optimizer import is_matrix
+from codetune.train.precision import autocast, narrow
 from codetune.train.trace import Traced, trace
 
 KERNELS_KEPT, KERNEL_BYTES = 1024, 1_750_000
@@ -286,21 +286,3 @@ def _disk_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, foun
     weights = found.all_gradients  # of what trains, in its own type
     best = weights if train.keep == "best" else 0
     return (train.checkpoints_kept + 1) * (weights + found.optimiser) + 2 * best + weights
-
-
-def narrow(adapted: Adapted, precision: str) -> None:
-    """Weights as the precision policy keeps them, once the method is in place."""
-    if precision == "bf16" and adapted.peft is not None:
-        halve_frozen_linears(adapted)
-    elif precision == "bf16_weights":
-        for parameter in adapted.root.parameters():
-            if parameter.is_floating_point():
-                parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def autocast(train: TrainConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=train.precision.startswith("bf16"))
-
-
-def is_matrix(name: str, dimensions: int) -> bool:
-    return _is_matrix(name, torch.nn.Parameter(torch.empty([1] * dimensions)))

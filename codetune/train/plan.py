@@ -38,6 +38,16 @@ def micro_batches(step: Step, rows: Sequence[Row], micro_batch_size: int) -> lis
     return [ordered[at : at + micro_batch_size] for at in range(0, len(ordered), micro_batch_size)]
 
 
+def share_of(step: Step, rows: Sequence[Row], rank: int, size: int) -> Step:
+    """The rows of a step that process `rank` of `size` computes.
+
+    They are dealt longest first, back and forth, so that all have about the same tokens. Numbers of rows differ by one at
+    most; where a step has fewer rows than there are processes, some get none.
+    """
+    ordered = sorted(step, key=lambda number: -row_tokens(rows[number]))
+    return [number for at, number in enumerate(ordered) if rank == (at % size if at // size % 2 == 0 else size - 1 - at % size)]
+
+
 def _endless(count: int, seed: int) -> Iterator[int]:
     epoch = 0
     while True:

@@ -67,7 +67,8 @@ def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, voc
                 del total
             counter.gradients_are(adapted)
     at_peak = counter.at_peak
-    return Traced(at_peak[WEIGHTS], at_peak[GRADIENTS], at_peak[ACTIVATIONS], at_peak[LOGITS], at_peak[TEMPORARY], kept)
+    weights, gradients, activations, logits, temporary = (at_peak[name] for name in (WEIGHTS, GRADIENTS, ACTIVATIONS, LOGITS, TEMPORARY))
+    return Traced(weights, gradients, activations, logits, temporary, kept)
 
 
 def _backward(total: torch.Tensor) -> None:

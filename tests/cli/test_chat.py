@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 
 from codetune.cli.chat import Talk
 from codetune.cli.main import run
@@ -71,3 +72,12 @@ def test_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
         assert run(["chat", *arguments]) == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_a_device_that_is_not_there_is_one_line(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(["chat", "--model", str(tiny_model), "-q", "Add.", "--device", "cuda"]) == 2
+    assert "codetune: device 'cuda' is not on this machine, which has" in capsys.readouterr().err

@@ -17,6 +17,7 @@ import yaml
 
 from codetune.cli.main import run
 from codetune.config import StudyRecipe, TrainRecipe, load_recipe, shipped_recipes
+from codetune.data.training import training_data
 from codetune.data_recipe import DataRecipe
 
 PROGRAM = [sys.executable, "-W", "ignore", "-c", "from codetune.cli.main import main; main()"]
@@ -83,6 +84,55 @@ def test_killed_and_started_again_it_resumes(recipe_file: Path, tmp_path: Path, 
     assert run(arguments) == 0
     assert int(re.findall(r"resumed at step (\d+) of", capsys.readouterr().err)[0]) >= 4
     assert (tmp_path / "run" / "adapter" / "adapter_config.json").exists()
+
+
+def test_sigterm_saves_first_and_what_changes_no_result_may_differ_afterwards(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine that is taken away; the interval of checkpoints is so long that none would be there without it."""
+    arguments = ["train", str(recipe_file), "--set", "train.train_tokens=16000", "--set", "train.checkpoint_every_s=1000"]
+    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 143
+    assert said == "codetune: terminated; what was finished is kept, and the same command goes on from there"
+    steps = len(metrics.read_text().splitlines())
+    error = refused(capsys, *arguments, "--set", "train.batch_tokens=600")
+    assert "holds a stopped run of another recipe (train differs)" in error
+    for change in ("train.checkpoint_every_s=50", "train.checkpoints_kept=1", "trackers=tensorboard", "device=cpu"):
+        arguments += ["--set", change]
+    assert run([*arguments[:-4], *arguments[-2:]]) == 0
+    assert f"resumed at step {steps} of" in capsys.readouterr().err
+
+
+def test_a_bad_step_names_its_documents_and_another_rate_goes_on_from_before(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(recipe_file), "--json", "--set", "train.validations=0"]
+    arguments += ["--set", "method={name: full}", "--set", "train.checkpoint_every_s=1e-9"]
+    high = ["--set", "method.learning_rate=1e38", "--set", "train.schedule=constant", "--set", "train.warmup_share=0"]
+    assert run([*arguments, *high]) == 0
+    out, error = capsys.readouterr()
+    found = json.loads(out)
+    [bad] = found["bad_steps"]
+    assert (bad["step"], bad["passed_over"], found["steps"], found["checks"]["non_finite_losses"]) == (2, False, 1, 1)
+    documents = list(training_data(load_recipe(recipe_file, TrainRecipe).data).documents())
+    assert found["dropped_long"] == 0  # so examples have the numbers of their documents
+    assert bad["documents"] == [documents[example].id for example in bad["examples"]]
+    assert len(bad["documents"]) > 1
+    line = next(line for line in error.splitlines() if line.startswith("warning: training stopped before a loss nan"))
+    assert f"at step 2 (examples: {', '.join(bad['documents'])})" in line
+    assert "lower method.learning_rate" in line
+    assert "another recipe (data differs)" in refused(capsys, *arguments, *high, "--set", "data.max_examples=50")
+    low = ["--set", "method.learning_rate=1e-3", *high[2:]]
+    assert run([*arguments, *low]) == 0
+    out, error = capsys.readouterr()
+    assert json.loads(out)["bad_steps"] == []
+    assert json.loads(out)["steps"] == 12
+    assert not (tmp_path / "run" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from codetune.config import DataConfig, DecontaminateConfig, InfillingConfig
 from codetune.data import basics
 from codetune.data.prepared.make import prepare
-from codetune.data.training import Maker, data_hash, documents_of, tokenise_documents, training_data
+from codetune.data.training import Maker, data_hash, documents_of, names_of, tokenise_documents, training_data
 from codetune.data_recipe import DataRecipe
 from codetune.errors import UserError
 from codetune.prompts.infill import Infilling, choose_marks
@@ -103,6 +103,21 @@ def test_code_is_cut_and_pairs_and_conversations_are_not() -> None:
     assert made.supervised.all()
     with pytest.raises(UserError, match="none of 1 examples fits max_seq_len=100 tokens"):
         tokenise_documents((documents[1:2],), Maker(make_template("instruction"), Words(), 100))
+
+
+def test_examples_know_their_documents() -> None:
+    """Of code that was cut, of what comes after a document that was too long, and of several shards."""
+    long, short = (" ".join(f"x{n} = {n};" for n in range(count)) for count in (60, 5))
+    shards = (
+        (Document("cut", text=long, origin="a.py"), Document("gone", instruction="Say it.", text=long)),
+        (Document("pair", instruction="Say it.", text=short), Document("last", text=short)),
+    )
+    maker = Maker(make_template("instruction"), Words(), 100)
+    made = tokenise_documents(shards, maker)
+    assert (made.dropped_long, len(made)) == (1, 7)
+    assert names_of(range(7), shards, maker) == ["cut (a.py)"] * 5 + ["pair", "last"]
+    assert names_of([5, 2], shards, maker) == ["cut (a.py)", "pair"]
+    assert names_of([], shards, maker) == []
 
 
 def test_holes_and_their_seed_are_part_of_the_key(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from codetune.data.tokenise import TokenisedExamples
 from codetune.generate.engine import OwnEngine
 from codetune.generate.request import Generated, Request
 from codetune.methods import Adapted, load_adapter
+from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import Family, Marks
 from codetune.models.forward import summed_loss
 from codetune.models.load import LoadedModel
@@ -231,3 +232,15 @@ def test_a_whole_model_comes_back(name: str, tmp_path: Path) -> None:
     loaded = transformers.AutoModelForSeq2SeqLM.from_pretrained(str(tmp_path), attn_implementation="sdpa")
     probe = probe_batch(pairs())
     assert torch.equal(probe_logits(Adapted(loaded, "full"), family, probe), probe_logits(adapted, family, probe))
+
+
+@pytest.mark.parametrize("method", PAIR_METHODS)
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_computed_twice_change_nothing(name: str, method: str) -> None:
+    """Activation checkpointing of encoder and decoder, bit for bit."""
+    adapted, family = adapted_tiny(name, method)
+    loss, gradients = batched(adapted, family, pairs(), 3)
+    checkpoint_layers(adapted.model)
+    got, got_gradients = batched(adapted, family, pairs(), 3)
+    assert got == loss
+    assert all(torch.equal(got_gradients[key], gradient) for key, gradient in gradients.items())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +19,14 @@ from codetune.config import (
     Ia3Config,
     LnTuningConfig,
     LoraConfig,
+    LoraPlusConfig,
     LoraSettings,
     MethodConfig,
+    PissaConfig,
     PrefixTuningConfig,
     PromptTuningConfig,
     PTuningConfig,
+    QloraConfig,
     RsLoraConfig,
     Sized,
     VeraConfig,
@@ -112,3 +117,64 @@ def test_norms_without_weights() -> None:
         vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=4, pad_token_id=0
     )
     assert refusal(LnTuningConfig(), meta(config).targets).endswith("this model's norms have none: use method lora")
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
+SHAPES: dict[str, Any] = {
+    "GPT-2 124M": transformers.GPT2Config(), "GPT-2 355M": transformers.GPT2Config(n_embd=1024, n_layer=24, n_head=16),
+    "GPT-2 774M": transformers.GPT2Config(n_embd=1280, n_layer=36, n_head=20),
+    "GPT-2 1.6B": transformers.GPT2Config(n_embd=1600, n_layer=48, n_head=25),
+    "CodeLlama-7B": transformers.LlamaConfig(vocab_size=32016),  # the other defaults are the 7B shape
+    "Mistral-7B": transformers.MistralConfig(),
+}  # fmt: skip
+DEFAULTS: dict[str, MethodConfig] = {
+    "lora": LoraConfig(), "rslora": RsLoraConfig(), "dora": DoraConfig(), "pissa": PissaConfig(), "lora_plus": LoraPlusConfig(),
+    "qlora": QloraConfig(), "vera": VeraConfig(), "ia3": Ia3Config(), "bottleneck": BottleneckConfig(),
+    "bottleneck`, `pfeiffer": BottleneckConfig(placement="pfeiffer"), "ln_tuning": LnTuningConfig(), "prefix_tuning": PrefixTuningConfig(),
+    "prompt_tuning": PromptTuningConfig(), "p_tuning": PTuningConfig(),
+}  # fmt: skip
+
+
+@functools.cache
+def shape(name: str) -> Outline:
+    return meta(SHAPES[name])
+
+
+def percent(outline: Outline, method: MethodConfig) -> float:
+    """Trained over base plus adapter, as PEFT prints it."""
+    trained = trained_parameters(outline, method)
+    return 100 * trained / (outline.parameters + (0 if method.name == "bitfit" else trained))
+
+
+def cells(first: str) -> list[str]:
+    """Of the page's first table row that begins so."""
+    row = next(line for line in PAGE if line.startswith(f"| {first} |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("method", DEFAULTS)
+def test_the_pages_shares_are_those_of_the_shapes(method: str) -> None:
+    assert cells(f"`{method}`")[2].startswith(f"{percent(shape('CodeLlama-7B'), DEFAULTS[method]):#.3g}%")
+
+
+def test_the_pages_other_shares() -> None:
+    assert f"GPT-2: {percent(shape('GPT-2 124M'), BitFitConfig()):#.3g}%" in cells("`bitfit`")[2]
+    assert f"`lstm`: {percent(shape('CodeLlama-7B'), PTuningConfig(encoder='lstm')):#.3g}%" in cells("`p_tuning`")[2]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_published_shares_beside_those_of_the_shapes(name: str) -> None:
+    """What is computed is what the page says, and what was printed agrees with it unless the page marks it as another."""
+    _, *columns = cells(name)
+    compared = (LoraConfig(), PrefixTuningConfig(), PromptTuningConfig())
+    for method, printed, computed in zip(compared, columns[::2], columns[1::2], strict=True):
+        found, digits = percent(shape(name), method), len(computed.strip("*").split(".")[1])
+        assert computed.strip("*") == f"{found:.{digits}f}"
+        if printed and printed != "garbled":
+            assert (abs(float(printed) - found) < 0.006) == ("*" not in computed)
+
+
+def test_the_one_published_share_that_another_target_explains() -> None:
+    assert f"{percent(shape('GPT-2 124M'), LoraConfig(target_modules=('c_attn',))):.2f}" == "0.47"
+    outline = shape("GPT-2 124M")
+    assert f"{100 * trained_parameters(outline, PrefixTuningConfig()) / outline.parameters:.3f}" == "0.296"  # of the base alone

@@ -197,6 +197,23 @@ def test_killed_and_started_again_it_ends_with_the_same_report(tmp_path: Path) -
         assert [_timeless(path) for path in ours] == [_timeless(path) for path in theirs]
 
 
+@pytest.mark.slow
+def test_sigterm_reaches_the_cell_which_saves_first(tmp_path: Path) -> None:
+    """The interval of checkpoints is so long that none would be there without it."""
+    train = {"train_tokens": 60_000, "batch_tokens": 500, "max_seq_len": 256, "checkpoint_every_s": 1000}
+    recipe = small(tmp_path / "study", ["prompt_tuning"], train=train, cells_at_once=2)
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(json.dumps(recipe.model_dump(mode="json")))
+    command = [sys.executable, "-m", "codetune.cli", "study", "run", str(recipe_file)]
+    study = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    _wait_for(lambda: any(len(path.read_text().splitlines()) > 5 for path in recipe.folder.glob("cells/prompt*/metrics.jsonl")))
+    study.send_signal(signal.SIGTERM)
+    said = study.communicate(timeout=120)[1]
+    assert study.returncode == 143
+    assert said.splitlines()[-1] == "codetune: terminated; what was finished is kept, and the same command goes on from there"
+    assert len(list(recipe.folder.glob("cells/prompt*/checkpoint/step-*"))) == 1
+
+
 def _wait_for(happened: Any, limit_s: float = 300) -> None:
     until = time.monotonic() + limit_s
     while not happened():

@@ -1,15 +1,9 @@
-"""A prepared folder to a hub: a small server that speaks the hub's protocol takes what is uploaded."""
+"""A prepared folder to a hub."""
 
 from __future__ import annotations
 
-import base64
-import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,51 +12,7 @@ from codetune.data.prepared.columns import to_table
 from codetune.data.prepared.read import FORMAT
 from codetune.records import Document
 from codetune.runs import write_json
-
-
-@contextmanager
-def hub(refuses: bool = False) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The address of a hub, and the files that are committed to it."""
-    files: dict[str, bytes] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if refuses:
-                self.answer(401, {"error": "Invalid username or password."})
-            elif self.path == "/api/repos/create":
-                assert json.loads(body)["type"] == "dataset"
-                self.answer(200, {"url": f"{address}/datasets/me/mine"})
-            elif "/preupload/" in self.path:
-                regular = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
-                self.answer(200, {"files": [regular | {"path": one["path"]} for one in json.loads(body)["files"]]})
-            elif "/commit/" in self.path:
-                for line in map(json.loads, body.splitlines()):
-                    if line["key"] == "file":
-                        files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-                self.answer(200, {"commitUrl": f"{address}/datasets/me/mine/commit/0", "commitOid": "0" * 40, "success": True})
-            else:
-                self.answer(200, {})
-
-        def do_GET(self) -> None:
-            self.answer(404, {"error": "no such thing"})
-
-        def answer(self, status: int, body: object) -> None:
-            raw = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield address, files
-    finally:
-        server.shutdown()
+from tests.hub_server import hub
 
 
 @pytest.fixture
@@ -88,7 +38,7 @@ def push(folder: Path, address: str, to: str = "me/mine", **environment: str) ->
 
 
 def test_the_folders_files_arrive_and_the_address_is_said(folder: Path) -> None:
-    with hub() as (address, files):
+    with hub("dataset") as (address, files):
         done = push(folder, address)
     assert done.returncode == 0, done.stderr
     assert set(files) == {"train-00000.parquet", "manifest.json", "README.md"}
@@ -97,7 +47,7 @@ def test_the_folders_files_arrive_and_the_address_is_said(folder: Path) -> None:
 
 
 def test_each_refusal_is_one_line(folder: Path) -> None:
-    with hub(refuses=True) as (address, files):
+    with hub("dataset", refuses=True) as (address, files):
         refused = push(folder, address)
     assert refused.returncode == 2
     assert "hf auth login" in refused.stderr

@@ -1,0 +1,89 @@
+"""Precision policies: in which numbers a run keeps weights, multiplies and updates. One policy serves all methods that are compared.
+
+    fp32            everything in float32
+    bf16            products in bf16 (autocast); weights that train, their gradients and the optimiser in float32
+    bf16_weights    every weight in bf16, what trains updated through float32 and rounded at random; products in bf16
+    auto            bf16 where the device computes in it, else fp32
+
+fp16 is none of them: its range would need a loss scale, whose steps differ between methods. Bytes per parameter are in
+docs/precision.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from codetune.config import Quantize, TrainConfig, TrainPrecision, TrainRecipe
+from codetune.methods import Adapted
+from codetune.models.machine import computes_in_bf16, device, settled_precision
+from codetune.models.quantized import bitsandbytes
+
+
+def on_this_machine(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with its device and precision chosen, as this machine has them; a settled one stays as it is.
+
+    Raises UserError for a device that is not there, and for a package that an optimiser or a 4-bit base needs.
+    """
+    chosen = device(recipe.device)
+    precision = settled_precision(recipe.train.precision, chosen)
+    if recipe.train.optimizer == "adamw_8bit":
+        bitsandbytes("optimizer: adamw_8bit")
+    if quantize_of(recipe) == "nf4":
+        bitsandbytes("quantize: nf4")
+    return recipe.model_copy(update={"device": chosen, "train": recipe.train.model_copy(update={"precision": precision})})
+
+
+def slow_here(recipe: TrainRecipe) -> str:
+    """What to say where a settled recipe asks for bf16 and its device must imitate it; else ""."""
+    if recipe.train.precision.startswith("bf16") and not computes_in_bf16(recipe.device):
+        return f"this machine's {recipe.device} does not compute in bf16 itself and will be slow: --set train.precision=fp32 is faster here"
+    return ""
+
+
+def quantize_of(recipe: TrainRecipe) -> Quantize:
+    """Whether the method's frozen base is in 4 bits."""
+    found: Quantize = getattr(recipe.method, "quantize", "none")
+    return found
+
+
+def loading(recipe: TrainRecipe) -> dict[str, Any]:
+    """How a settled recipe's base is loaded: the keywords of `load_model`."""
+    precision = recipe.train.precision
+    dtype = torch.bfloat16 if precision == "bf16_weights" else torch.float32
+    compute = torch.float32 if precision == "fp32" else torch.bfloat16
+    return {"dtype": dtype, "device": recipe.device, "quantize": quantize_of(recipe), "compute": compute}
+
+
+def autocast(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in bf16 with norms, softmax and loss in fp32; or all of it in the weights' own dtype."""
+    return torch.autocast(device.type, torch.bfloat16) if config.precision.startswith("bf16") else contextlib.nullcontext()
+
+
+def narrow(adapted: Adapted, precision: TrainPrecision) -> None:
+    """Weights as the policy keeps them, once the method is in place."""
+    if precision == "bf16":
+        halve_frozen_linears(adapted)
+    elif precision == "bf16_weights":
+        for parameter in adapted.root.parameters():
+            if parameter.is_floating_point():  # what is in 4 bits is packed in bytes
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def halve_frozen_linears(adapted: Adapted) -> None:
+    """Frozen matrices of linear layers once in bf16: what autocast would make of them anew in each pass, bit for bit.
+
+    Not those whose length DoRA measures in fp32, nor an embedding that is the LM head's too. Biases go with them where the layer adds
+    them in the product itself.
+    """
+    tied = adapted.model.get_input_embeddings().weight
+    measured = {id(layer.get_base_layer()) for layer in adapted.model.modules() if len(getattr(layer, "lora_magnitude_vector", ()))}
+    for module in adapted.model.modules():
+        if not isinstance(module, torch.nn.Linear | Conv1D) or id(module) in measured or module.weight is tied:
+            continue
+        for parameter in (module.weight, module.bias if type(module) in (torch.nn.Linear, Conv1D) else None):
+            if parameter is not None and not parameter.requires_grad and parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(torch.bfloat16)
