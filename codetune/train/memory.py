@@ -22,6 +22,7 @@ model, and `disk` what the run folder may hold at once.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def forecast_memory(
         found = few.at(more, DEPTHS, depth)
     else:
         found = _at_depth(config, depth, method, train, batches, gpu, again)
-    process = 0 if gpu else psutil.Process().memory_info().rss
+    process = 0 if gpu else _process_bytes()
     narrow_base = train.precision == "bf16_weights" or _four_bit(method)
     base = found.resident if narrow_base else 4 * found.base_parameters
     in_pass = found.weights + found.gradients + found.activations + found.logits + found.temporary
@@ -121,6 +122,12 @@ def forecast_memory(
         generation=process + generating + _generation_bytes(outline, method, train, decoding or DecodingConfig(), 4),
         disk=_disk_bytes(outline, method, train, found),
     )  # fmt: skip
+
+
+@functools.cache
+def _process_bytes() -> int:
+    """Once: what later forecasts leave behind is none of the run's."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:

@@ -20,7 +20,7 @@ def memory_limits(folder: Path) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        kept = "; the checkpoint is kept, and what changes memory alone goes on from it" if has_checkpoint(folder) else ""
+        kept = "; the checkpoint is kept" if has_checkpoint(folder) else ""
         raise UserError(
             f"out of memory in training{kept}: halve train.micro_batch_size, or set train.activation_checkpointing=true, or "
             "train.precision=bf16 (`codetune plan` with this recipe forecasts what fits, with --gpu 24GB for another machine)"

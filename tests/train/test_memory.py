@@ -157,8 +157,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="out of memory in training: halve") as caught, memory_limits(tmp_path):
         torch.empty(1 << 50)
     assert "\n" not in str(caught.value)
-    (tmp_path / CHECKPOINT).parent.mkdir(parents=True)
-    (tmp_path / CHECKPOINT).touch()
+    (tmp_path / CHECKPOINT / "step-1").mkdir(parents=True)
     with pytest.raises(UserError, match="the checkpoint is kept"), memory_limits(tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="shapes"), memory_limits(tmp_path):
