@@ -64,6 +64,27 @@ def plain_linears() -> Iterator[None]:
         code.FalconLinear = own
 
 
+def made_four_bit(model: Any, compute: torch.dtype) -> None:
+    """Quantise in place a model that was made, not loaded: every linear layer but the LM head, on the device where it is."""
+    linear_4bit, head = bitsandbytes("quantize: nf4").nn.Linear4bit, model.get_output_embeddings()
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear | Conv1D) and child is not head:
+                setattr(parent, name, _quantised(linear_4bit, child, compute))
+    model.is_loaded_in_4bit = True  # PEFT asks for it
+    settle(model, compute)
+
+
+def _quantised(linear_4bit: Any, layer: Any, compute: torch.dtype) -> Any:
+    weight = layer.weight.detach().t() if isinstance(layer, Conv1D) else layer.weight.detach()
+    made = linear_4bit(weight.shape[1], weight.shape[0], layer.bias is not None, compute, quant_type="nf4", device="meta")
+    made.weight = bitsandbytes("quantize: nf4").nn.Params4bit(
+        weight.contiguous(), requires_grad=False, compress_statistics=True, quant_type="nf4", module=made
+    ).to(weight.device)
+    made.bias = layer.bias
+    return made.requires_grad_(False)
+
+
 def settle(model: Any, compute: torch.dtype) -> None:
     """Layers that stay as they are whatever passes through them. Raises UserError where one was left in 16 bits."""
     linear_4bit = bitsandbytes("quantize: nf4").nn.Linear4bit

@@ -33,6 +33,7 @@ from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.machine import device
+from codetune.models.quantized import made_four_bit
 from codetune.train.gradient import step_gradient
 from codetune.train.optimizer import make_optimizer
 from codetune.train.precision import narrow
@@ -52,6 +53,7 @@ class DryRun:
     loaded: int  # with the model, before the first step
     seconds: float  # the second step
     tokens: int  # in it
+    cpu_seconds: float  # of all threads, for it
 
 
 def measured_in_child(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, timeout_s: float = 480.0) -> DryRun:
@@ -87,6 +89,8 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     no_dropout(config)
     with torch.device(where):
         model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
+    if getattr(method, "quantize", "none") == "nf4":
+        made_four_bit(model, torch.float32 if train.precision == "fp32" else torch.bfloat16)
     use_document_attention(model)
     adapted = attach(model, method, targets_of(model), [1], 0)
     narrow(adapted, train.precision)
@@ -100,18 +104,18 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     gc.collect()
     _reset_peak(where)
     loaded = _held(where)
-    seconds, tokens = 0.0, 0
+    seconds, cpu_seconds, tokens = 0.0, 0.0, 0
     for step in material.steps:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         _, _, tokens = step_gradient(run, step)
         torch.nn.utils.clip_grad_norm_(trained.values(), train.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         if where == "cuda":
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
-    return DryRun(_peak(where), reserved, before, loaded, seconds, tokens)
+    return DryRun(_peak(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
 
 
 def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:
