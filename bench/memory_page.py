@@ -16,8 +16,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "memory.md"
 GPUS_GB = (24, 48, 80, 141)
 PASSES = 4  # per step
 SPARE_GB = 1.0  # CUDA's own, and what the allocator cannot use
-MODELS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "falcon-7b", "mistral-7b", "codellama-7b")
-METHODS = ("full", "lora", "qlora", "ia3", "bottleneck", "prefix_tuning", "prompt_tuning")
+MODELS = ("gpt2", "gpt2-xl", "falcon-7b", "mistral-7b", "codellama-7b")
+METHODS = ("full", "lora", "qlora", "prompt_tuning")
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"precision": "bf16"}, {"precision": "bf16", "checkpointing": True}, {"precision": "bf16_weights"},
 )  # fmt: skip

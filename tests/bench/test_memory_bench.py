@@ -53,7 +53,7 @@ def test_options_that_cannot_work_are_one_line(tmp_path: Path) -> None:
 def test_tiny_models_are_of_the_family_of_the_large(model: str) -> None:
     tiny, large = (Part(model, "lora", "bf16", 1, 1024, tiny=small).config() for small in (True, False))
     assert family_of(tiny).model_type == family_of(large).model_type
-    assert without_data(tiny).num_parameters() < 300_000 < without_data(large).num_parameters() / 100
+    assert without_data(tiny).num_parameters() < 300_000
 
 
 def test_soft_prompts_leave_room_for_themselves() -> None:
