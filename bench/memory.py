@@ -71,6 +71,8 @@ def run(options: argparse.Namespace) -> None:
         parts = memory_parts.gpu_parts(models, methods or memory_parts.METHODS, rows, tokens, options.tiny)
     else:
         parts = memory_parts.cpu_parts(models, methods or memory_parts.METHODS, precisions, rows, tokens, options.tiny)
+    for part in parts:
+        part.config()  # a model that is not known is refused before anything is measured
     record = _record(out, on_gpu)
     for number, part in enumerate(parts, 1):
         kept = record["parts"].get(part.key)
