@@ -36,7 +36,7 @@ from codetune.train.precision import autocast, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import METRICS, Run, Sampler
 from codetune.train.start import stands_on
-from codetune.train.subject import ADAPTER, adapt, load_base, reload, save, settle_method
+from codetune.train.subject import ADAPTER, adapt, let_go, load_base, reload, save, settle_method
 from codetune.train.summary import held_out, summarise
 from codetune.train.trackers import Trackers, open_trackers, require_trackers
 
@@ -133,14 +133,16 @@ def _train(recipe: TrainRecipe, run: Run, warn: Callable[[str], None]) -> Progre
 
 
 def _checks(recipe: TrainRecipe, run: Run, tuned: Adapted, before: Before, progress: Progress) -> dict[str, Any]:
-    """What the gates need to know of losses and logits."""
+    """What the gates need to know of losses and logits. The tuned model is used up."""
     logits = _probed(recipe, tuned, run.family, before.probe)
     found = {
         "losses": progress.step + (not progress.losses_finite), "non_finite_losses": int(not progress.losses_finite),
         "adapter_effect": difference(logits, before.logits),
     }  # fmt: skip
     if recipe.architecture is None:
-        again = reload(recipe, run.folder)[1]
+        if run.shards is None:
+            let_go(tuned)  # so that the base never lies in memory twice
+        again = reload(recipe, run.folder, whole=False)[1]
         found["reload_difference"] = difference(_probed(recipe, again, run.family, before.probe), logits)
     return found
 
