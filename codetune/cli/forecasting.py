@@ -15,6 +15,7 @@ from codetune.config import MethodConfig, Sized, TrainRecipe, content_hash
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
+from codetune.models.compatibility import require
 from codetune.models.families import family_of
 from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, measure_rate
 from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
@@ -95,7 +96,8 @@ class Forecaster:
     def _forecast(self, recipe: TrainRecipe) -> dict[str, Any]:
         basis = self.basis(recipe)
         outline = outline_of(without_data(basis.config))
-        method = settled(recipe.method, outline)  # the place to ask what was found by probing, too: method x family x the recipe's features
+        require(basis.config, recipe.method, recipe.train)
+        method = settled(recipe.method, outline)
         size = f"{method.size_key} {getattr(method, method.size_key)}" if isinstance(method, Sized) and method != recipe.method else ""
         require_fit(recipe.model_copy(update={"method": method}), outline.targets)
         trainable = trained_parameters(outline, method)

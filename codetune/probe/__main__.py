@@ -41,12 +41,11 @@ def main(asked: Sequence[str]) -> int:
     for (form, method), row in _together(forms).items():
         if "refused" not in found[form][method]:
             found[form][method] |= row
-    if asked:
-        print(json.dumps(found, indent=1))
-    else:
-        write_json(TABLE, {"versions": {name: version(name) for name in LIBRARIES}, "forms": found})
-        works = sum(not reason for rows in found.values() for row in rows.values() for reason in row.values())
-        print(f"wrote {TABLE}: {works} of {len(pairs) * len(FEATURES)} combinations work; now: python docs/generate.py")
+    kept = json.loads(TABLE.read_text(encoding="utf-8"))["forms"] if asked and TABLE.exists() else {}
+    forms_found = {form: found.get(form, kept.get(form, {})) for form in FORMS}
+    write_json(TABLE, {"versions": {name: version(name) for name in LIBRARIES}, "forms": forms_found})
+    works = sum(not reason for rows in found.values() for row in rows.values() for reason in row.values())
+    print(f"wrote {TABLE}: {works} of {len(pairs) * len(FEATURES)} combinations work; now: python docs/generate.py")
     return 0
 
 

@@ -92,7 +92,7 @@ def four_bits(form: str, method: str) -> str:
         subject = _in_four_bits(form, base)
         adapted = attach(subject.adapted.model, METHODS[method], targets_of(subject.adapted.model), START_IDS, 0)
         subject = replace(subject, adapted=adapted)
-        optimizer = torch.optim.SGD(adapted.trained().values(), lr=1e-2)
+        optimizer = torch.optim.Adam(adapted.trained().values(), lr=1e-3)
         packing: Packing = "padded" if subject.family.encoder_decoder else "exact"
         losses = []
         for _ in range(3):

@@ -129,10 +129,12 @@ def loss_alone(adapted: Adapted, data: TokenisedExamples) -> tuple[float, Gradie
     return total, _gradients(adapted)
 
 
-def loss_packed(subject: Subject, data: TokenisedExamples, packing: Packing = "exact", rows_at_once: int = 2) -> tuple[float, Gradients]:
-    """The same from packed rows of 40 tokens, so many at once."""
+def loss_packed(
+    subject: Subject, data: TokenisedExamples, packing: Packing = "exact", rows_at_once: int = 2, capacity: int = 40
+) -> tuple[float, Gradients]:
+    """The same from packed rows of so many tokens, so many rows at once."""
     subject.adapted.root.zero_grad()
-    rows = make_rows(data, packing, 40, range(len(data)))
+    rows = make_rows(data, packing, capacity, range(len(data)))
     total = 0.0
     for at in range(0, len(rows), rows_at_once):
         loss = summed_loss(subject.adapted, subject.family, collate(data, rows[at : at + rows_at_once], packing))
