@@ -22,7 +22,7 @@ from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.models.load import LoadedModel
-from codetune.models.machine import hardware, peak_memory_bytes, versions
+from codetune.models.machine import hardware, peak_memory_bytes, process_bytes, versions
 from codetune.records import Json
 from codetune.runs import locked, read_rows, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
@@ -30,7 +30,7 @@ from codetune.train.checks import Watch, difference, eos_label_share, probe_batc
 from codetune.train.loop import train
 from codetune.train.material import prepare
 from codetune.train.monitor import validation_loss
-from codetune.train.out_of_memory import memory_limits
+from codetune.train.out_of_memory import memory_limits, shortage_of
 from codetune.train.parallel import ALONE, Group
 from codetune.train.precision import autocast, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
@@ -81,16 +81,19 @@ def finetune(
         if group.leads:
             write_json(folder / "config.json", config)
         recipe = settle_method(recipe, group.size)
-        loaded = load_base(recipe)
+        process_bytes()  # of a forecast, should memory run out
+        with memory_limits(folder):
+            loaded = load_base(recipe)
         with group.leader_first():
             material = prepare(recipe, loaded)
         group.refuse_differing("models or data", f"{loaded.model_hash} {len(material.examples)} {material.steps}")
         told = spared(report or (lambda *_: None)), spared(warn)
         run = Run(Adapted(loaded.model, "base"), loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
-        before = _untuned(recipe, run)
-        run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
-        watch = Watch.over(run.adapted)
-        progress = _train(recipe, run, warn)
+        with memory_limits(folder, shortage_of(recipe, loaded.model.config, material)):
+            before = _untuned(recipe, run)
+            run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
+            watch = Watch.over(run.adapted)
+            progress = _train(recipe, run, warn)
         measured = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
         tuned = run.whole()
         if not group.leads:
@@ -128,7 +131,7 @@ def _train(recipe: TrainRecipe, run: Run, warn: Callable[[str], None]) -> Progre
     run.spread()
     begun = max((row["step"] for row in read_rows(run.folder / METRICS)), default=0)
     opened = open_trackers(recipe, run.folder, begun, warn) if run.group.leads else contextlib.nullcontext(Trackers())
-    with opened as run.trackers, memory_limits(run.folder):
+    with opened as run.trackers:
         return train(run)
 
 

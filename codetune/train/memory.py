@@ -22,13 +22,11 @@ trained, and compared. `generation` is that of answering with the tuned model, a
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
 from codetune.batches import IGNORED, Batch
@@ -40,6 +38,7 @@ from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
 from codetune.models.forward import logits_of, summed_loss
 from codetune.models.load import no_dropout
+from codetune.models.machine import process_bytes
 from codetune.models.outline import Outline, outline_of, without_data
 from codetune.models.seq2seq import Pairs, pairs_of
 from codetune.train.four_bit import in_four_bits
@@ -106,7 +105,7 @@ def forecast_memory(
         found = few.at(more, DEPTHS, depth)
     else:
         found = _at_depth(config, depth, method, train, batches, gpu, again)
-    process = 0 if gpu else _process_bytes()
+    process = 0 if gpu else process_bytes()
     base = found.resident if isinstance(method, FullConfig) else found.resident - found.all_gradients  # as much as what trains itself
     if not gpu and _widened_first(config, method, train):
         base = 4 * found.base_parameters
@@ -128,12 +127,6 @@ def _widened_first(config: Any, method: MethodConfig, train: TrainConfig) -> boo
     """Whether a base that is to be frozen in bf16 is in float32 first: see `models.load`."""
     halved = train.precision == "bf16" and not isinstance(method, FullConfig) and not _four_bit(method)
     return halved and getattr(config, "dtype", None) != torch.bfloat16
-
-
-@functools.cache
-def _process_bytes() -> int:
-    """Once: what later forecasts leave behind is none of the run's."""
-    return int(psutil.Process().memory_info().rss)
 
 
 def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:
