@@ -64,6 +64,26 @@ def plain_linears() -> Iterator[None]:
         code.FalconLinear = own
 
 
+def random_linears(model: Any, compute: torch.dtype, where: str) -> None:
+    """Every linear layer of a model on the meta device but the LM head as one in 4 bits on the device, of random weights, one at a time."""
+    layers = bitsandbytes("quantize: nf4").nn
+    head = model.get_output_embeddings()
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if not isinstance(child, torch.nn.Linear | Conv1D) or child is head:
+                continue
+            shape = child.weight.shape[::-1] if isinstance(child, Conv1D) else child.weight.shape
+            made = layers.Linear4bit(shape[1], shape[0], child.bias is not None, compute, True, "nf4", device="meta")
+            weights = 0.02 * torch.randn(*shape, dtype=torch.bfloat16, device=where)
+            made.weight = layers.Params4bit(weights, requires_grad=False, quant_type="nf4", module=made).to(where)
+            if child.bias is not None:
+                made.bias = torch.nn.Parameter(torch.zeros(shape[0], device=where), requires_grad=False)
+            made._is_hf_initialized = made.weight._is_hf_initialized = True  # transformers would draw its bytes anew
+            setattr(parent, name, made)
+    model.is_loaded_in_4bit = True
+    settle(model, compute)
+
+
 def settle(model: Any, compute: torch.dtype) -> None:
     """Layers that stay as they are whatever passes through them. Raises UserError where one was left in 16 bits."""
     linear_4bit = bitsandbytes("quantize: nf4").nn.Linear4bit

@@ -24,17 +24,19 @@ import transformers
 from pydantic import TypeAdapter
 
 from codetune.batches import PADDING, Batch
-from codetune.config import MethodConfig, TrainConfig
+from codetune.config import FullConfig, MethodConfig, TrainConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import use_document_attention
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
-from codetune.models.load import attention_of, auto_model, no_dropout
+from codetune.models.load import halve, no_dropout
+from codetune.models.outline import without_data
+from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
 from codetune.train.optimizer import make_optimizer
-from codetune.train.precision import narrow
+from codetune.train.precision import narrow, to_be_frozen
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
@@ -86,9 +88,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     before = _held(where)
     torch.manual_seed(0)
     no_dropout(config)
-    with torch.device(where):
-        model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config), dtype=torch.float32)
-    use_document_attention(model)
+    model = random_base(config, method, train, where)
     adapted = attach(model, method, targets_of(model), [1], 0)
     narrow(adapted, train.precision)
     if train.activation_checkpointing:
@@ -113,6 +113,25 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
         seconds = time.perf_counter() - started
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
     return DryRun(_peak(where), reserved, before, loaded, seconds, tokens)
+
+
+def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
+    """As it is loaded: never in more than the precision policy keeps of it, one in 4 bits included."""
+    model = without_data(config)
+    compute = torch.float32 if train.precision == "fp32" else torch.bfloat16
+    if train.precision == "bf16_weights":
+        halve(model, model.parameters())
+    if getattr(method, "quantize", "none") == "nf4":
+        random_linears(model, compute, where)
+    elif train.precision == "bf16" and not isinstance(method, FullConfig):
+        halve(model, to_be_frozen(method, model))
+    for module in model.modules():
+        if all(tensor.is_meta for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+            module.to_empty(device=where, recurse=False)
+    model.tie_weights()
+    model.init_weights()
+    use_document_attention(model)
+    return model
 
 
 def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:

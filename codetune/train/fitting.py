@@ -11,6 +11,7 @@ from codetune.config import CHANGES_ROUNDING, FullConfig, LoraConfig, LoraSettin
 from codetune.data.pack import Row, row_tokens
 from codetune.errors import UserError
 from codetune.models.forecast import Machine
+from codetune.models.outline import outline_of, without_data
 from codetune.train.memory import forecast_memory
 from codetune.train.plan import micro_batches
 from codetune.train.run import Material
@@ -35,10 +36,13 @@ def changes_that_fit(
     Of settings of `train` with these `keys` alone, where they are given.
     """
     found: list[Change] = []
+    parameters = outline_of(without_data(config)).parameters
     for settings, train, method in _candidates(recipe):
         if keys is not None and (method is not None or not train.keys() <= set(keys)):
             continue
         changed = recipe.model_copy(update={"train": recipe.train.model_copy(update=train), **({"method": method} if method else {})})
+        if _least(changed, parameters) > machine.memory_bytes:
+            continue
         rows = min(changed.train.micro_batch_size, max(len(batch.input_ids) for batch in longest))
         width = min(changed.train.max_seq_len, max(batch.input_ids.shape[1] for batch in longest))
         smaller = {"micro_batch_size", "max_seq_len"} & train.keys()
@@ -52,6 +56,14 @@ def changes_that_fit(
         if len(found) == limit:
             break
     return found
+
+
+def _least(recipe: TrainRecipe, parameters: int) -> int:
+    """Bytes that full fine-tuning takes at the least, to spare what is far too much a trace: weights, gradients and moments."""
+    if not isinstance(recipe.method, FullConfig):
+        return 0
+    moments = {"adamw": 8, "adam": 8, "muon": 4, "adamw_8bit": 2, "adafactor": 0}[recipe.train.optimizer]
+    return parameters * (moments + (4 if recipe.train.precision == "bf16_weights" else 8))
 
 
 def advice(peak: int, machine: Machine, changes: Sequence[Change]) -> str:

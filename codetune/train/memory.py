@@ -100,7 +100,9 @@ def forecast_memory(
     again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
     outline = outline_of(without_data(config))
     depth = outline.family.num_layers
-    if again and depth > DEPTHS[1] and not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig):
+    even = not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig)
+    # Gradients that come as activations go: where all weights have some, the peak moves with the depth.
+    if even and depth > DEPTHS[1] and (again or not isinstance(method, FullConfig)):
         few, more = (_at_depth(config, layers, method, train, batches, gpu, again) for layers in DEPTHS)
         found = few.at(more, DEPTHS, depth)
     else:

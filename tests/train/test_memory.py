@@ -22,13 +22,16 @@ from codetune.models.forward import summed_loss
 from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.outline import without_data
 from codetune.train import memory
+from codetune.train.dry_run import random_base
 from codetune.train.fitting import advice, changes_that_fit
+from codetune.train.four_bit import four_bit_bytes
 from codetune.train.memory import forecast_memory, optimiser_bytes, shaped
 from codetune.train.optimizer import make_optimizer
 from codetune.train.out_of_memory import memory_limits
 from codetune.train.precision import narrow
 from codetune.train.resume import CHECKPOINT
 from codetune.train.trace import trace
+from tests.exactness.wide import wide_config
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 256, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -117,10 +120,12 @@ def test_a_model_published_in_bf16_is_forecast_as_it_is_trained() -> None:
         assert (found[0].loading > found[1].loading) == (precision == "bf16")
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "prefix_tuning"])
-def test_deep_models_are_as_deep_as_all_their_layers(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine layers from three and four, against nine (with prefixes every layer is traced)."""
+@pytest.mark.parametrize("batch_tokens", [4096, WIDTH])
+@pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning", "bottleneck", "ia3", "qlora", "prefix_tuning"])
+def test_deep_models_are_as_deep_as_all_their_layers(method: str, batch_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine layers from three and four, against nine (with prefixes, and for a step in one pass of all weights, every layer is traced)."""
     config, train = transformers.LlamaConfig(**SHAPE | {"num_hidden_layers": 9}), TrainConfig(precision="bf16")
+    train = train.model_copy(update={"batch_tokens": batch_tokens})
     few = forecast_memory(config, METHODS[method], train, [full_rows(1, WIDTH)], gpu=True)
     monkeypatch.setattr(memory, "DEPTHS", (100, 101))
     assert few == forecast_memory(config, METHODS[method], train, [full_rows(1, WIDTH)], gpu=True)
@@ -146,6 +151,18 @@ def test_less_is_kept_with_checkpointing_and_for_a_smaller_batch() -> None:
     twice = forecast_memory(config, plain, train.model_copy(update={"activation_checkpointing": True}), [full_rows(4, WIDTH)], gpu=True)
     assert one.activations < 0.35 * four.activations
     assert twice.activations < 0.5 * four.activations
+
+
+def test_a_base_in_4_bits_holds_what_is_forecast() -> None:
+    """bitsandbytes' own tensors of a real one, scales of scales included."""
+    config = wide_config("gpt2")
+    model = random_base(copy.deepcopy(config), METHODS["qlora"], TrainConfig(precision="bf16"), "cpu")
+    layers = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    states = [layer.weight.quant_state for layer in layers]
+    tables = [part for state in states for part in (state.absmax, state.code, state.state2.absmax, state.state2.code)]
+    held = sum(tensor.numel() * tensor.element_size() for tensor in (*(layer.weight for layer in layers), *tables))
+    assert held == sum(four_bit_bytes(state.shape.numel()) for state in states)
+    assert len(layers) == 4 * config.n_layer
 
 
 def test_gpus_by_name_and_by_memory() -> None:
