@@ -235,12 +235,12 @@ PROBES: dict[str, Probe] = {
 def row_of(pair: tuple[str, str]) -> Row:
     """All features of a method on a form: why each does not work, "" where it does."""
     form, method = pair
+    if FORMS[form].config(BLOCK).is_encoder_decoder and (reason := method_for_pairs(METHODS[method])):
+        return {"refused": reason}
     try:
-        subject = make(form, method)
+        make(form, method)
     except UserError as error:
         return {"refused": str(error)}
-    if subject.family.encoder_decoder and (reason := method_for_pairs(METHODS[method])):
-        return {"refused": reason}
     return {feature: _tried(PROBES[feature], form, method) for feature in FEATURES if feature in PROBES}
 
 
