@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetune.batches import Batch, collate, full_rows
+from codetune.batches import Batch, full_rows
 from codetune.config import MethodConfig, Sized, TrainRecipe, content_hash
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
@@ -21,7 +21,7 @@ from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, m
 from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
 from codetune.models.published import is_here, published_config
 from codetune.train.dry_run import DryRun, documents_of, measured_in_child
-from codetune.train.fitting import Change, changes_that_fit
+from codetune.train.fitting import Change, changes_that_fit, longest_batches
 from codetune.train.material import prepare, too_long
 from codetune.train.memory import MemoryForecast, forecast_memory
 from codetune.train.plan import micro_batches
@@ -131,7 +131,7 @@ def _basis(recipe: TrainRecipe) -> Basis:
     material = prepare(recipe, loaded)
     steps, tokens = len(material.steps), _planned_tokens(material)
     passes, validation = training_passes(material, recipe), validation_passes(material, recipe)
-    longest = _longest(material, recipe)
+    longest = longest_batches(material, recipe.train)
     return Basis(loaded.model.config, passes, validation, longest, steps, tokens, material.examples.dropped_long, assumed=False)
 
 
@@ -147,19 +147,6 @@ def _assumed(recipe: TrainRecipe, config: Any) -> Basis:
     steps = max(1, round(train.train_tokens / max(train.batch_tokens, train.max_seq_len)))
     passes = [one] * -(-rows_in_all // rows)
     return Basis(config, passes, (), (full_rows(rows, train.max_seq_len),), steps, rows_in_all * train.max_seq_len, 0, assumed=True)
-
-
-def _longest(material: Material, recipe: TrainRecipe) -> list[Batch]:
-    """The micro-batch with the most tokens, padding included, and the one with the most attention, where it is another."""
-    groups = [group for step in material.steps for group in micro_batches(step, material.rows, recipe.train.micro_batch_size)]
-    most = max(groups, key=lambda group: len(group) * max(map(row_tokens, group)))
-    widest = max(groups, key=_attention)
-    return [collate(material.examples, group, recipe.train.packing) for group in ([most] if most is widest else [most, widest])]
-
-
-def _attention(group: Sequence[Row]) -> int:
-    """Scores of one head: every document is as wide as the longest."""
-    return sum(map(len, group)) * max(stop - start for row in group for _, start, stop in row) ** 2
 
 
 def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:

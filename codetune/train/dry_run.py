@@ -86,7 +86,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     torch.manual_seed(0)
     no_dropout(config)
     with torch.device(where):
-        model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
+        model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config), dtype=torch.float32)
     use_document_attention(model)
     adapted = attach(model, method, targets_of(model), [1], 0)
     narrow(adapted, train.precision)
