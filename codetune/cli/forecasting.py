@@ -25,6 +25,7 @@ from codetune.train.fitting import Change, changes_that_fit, longest_batches
 from codetune.train.material import prepare, too_long
 from codetune.train.memory import MemoryForecast, forecast_memory
 from codetune.train.plan import micro_batches
+from codetune.train.precision import on_machine
 from codetune.train.run import Material
 from codetune.train.start import require_fit
 
@@ -39,6 +40,7 @@ class Planned:
     seed: int | None
     folder: str
     state: str
+    precision: str = ""  # what `auto` comes to
     size: str = ""  # the method's, where the recipe gives a share of parameters in its place
     trainable_parameters: int | None = None
     total_parameters: int | None = None
@@ -80,7 +82,7 @@ class Forecaster:
         named: dict[str, Any] = {"row": row, "model": recipe.model, "data": recipe.data.source, "seed": recipe.seed}
         named |= {"folder": str(folder), "state": state}
         try:
-            return Planned(**named, **self._forecast(recipe))
+            return Planned(**named, **self._forecast(on_machine(recipe, self.machine)))
         except UserError as error:
             return Planned(**named, problem=str(error))
 
@@ -109,19 +111,21 @@ class Forecaster:
         big = largest(basis.passes)
         rate_key = f"{recipe.model} {recipe.architecture} {recipe.train.precision} {big.rows * big.width}"
         if self.machine.here and rate_key not in self._rates:
-            self._rates[rate_key] = measure_rate(outline, recipe.train, big.rows * big.width)
+            self._rates[rate_key] = measure_rate(outline, recipe.train, big.rows * big.width, self.machine.device)
         seconds = None
         if self.machine.here:
             seconds = forecast_seconds(outline, method, recipe.train, basis.passes, basis.validation, self._rates[rate_key])
         return {
-            "size": size,
+            "size": size, "precision": recipe.train.precision,
             "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
             "steps": basis.steps, "tokens": basis.tokens, "left_out": basis.left_out, "memory": memory, "seconds": seconds,
             "assumed": basis.assumed, "changes": changes, "measured": self._measured(recipe, method, basis),
         }  # fmt: skip
 
     def _measured(self, recipe: TrainRecipe, method: MethodConfig, basis: Basis) -> DryRun | None:
-        return measured_in_child(basis.config, method, recipe.train, documents_of(basis.longest[0])) if self.dry_run else None
+        if not self.dry_run:
+            return None
+        return measured_in_child(basis.config, method, recipe.train, documents_of(basis.longest[0]), recipe.device)
 
 
 def _basis(recipe: TrainRecipe) -> Basis:

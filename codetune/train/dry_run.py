@@ -32,7 +32,6 @@ from codetune.models.attention import use_document_attention
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import attention_of, auto_model, no_dropout
-from codetune.models.machine import device
 from codetune.train.gradient import step_gradient
 from codetune.train.optimizer import make_optimizer
 from codetune.train.precision import narrow
@@ -54,9 +53,12 @@ class DryRun:
     tokens: int  # in it
 
 
-def measured_in_child(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, timeout_s: float = 480.0) -> DryRun:
+def measured_in_child(
+    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, timeout_s: float = 480.0
+) -> DryRun:
     """Run the steps in a child. Raises UserError in one line where they do not fit or fail."""
-    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json"), "rows": rows}
+    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json")}
+    job |= {"rows": rows, "where": where}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
@@ -79,9 +81,8 @@ def documents_of(batch: Batch) -> Documents:
     return rows
 
 
-def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents) -> DryRun:
-    """The steps, here. The process must not have held more before."""
-    where = device()
+def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str) -> DryRun:
+    """The steps, here, on the device `where`. The process must not have held more before."""
     before = _held(where)
     torch.manual_seed(0)
     no_dropout(config)
@@ -153,7 +154,7 @@ def main(path: Path) -> None:
     job = json.loads(path.read_text())
     config = transformers.AutoConfig.for_model(job["config"]["model_type"]).from_dict(job["config"])
     rows = [[(length, prompt) for length, prompt in row] for row in job["rows"]]
-    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows)
+    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows, job["where"])
     print(json.dumps(dataclasses.asdict(found)))
 
 

@@ -103,7 +103,8 @@ def finetune(
         summary |= {"model_hash": loaded.model_hash, "base_format": loaded.weights_format, "hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(before.loss, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
-        summary["checks"] = watch.findings(tuned) | _checks(recipe, run, tuned, before, progress)
+        with memory_limits(folder):
+            summary["checks"] = watch.findings(tuned) | _checks(recipe, run, tuned, before, progress)
         summary["checks"]["eos_label_share"] = eos_label_share(material.examples, loaded.tokenizer.eos_id)
         if recipe.decontaminate is not None:
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()

@@ -21,7 +21,7 @@ from codetune.train.memory import forecast_memory
 from codetune.train.resume import has_checkpoint
 from codetune.train.run import Material
 
-_TOLD = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
+_TOLD = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
 _AFTER_ALL = 0.9  # of its own forecast is what a change may take, where the forecast would have fit and the run did not
 Shortage = Callable[[bool], str]
 
@@ -88,4 +88,4 @@ def memory_there_was(device: str) -> Machine:
 
 def out_of_memory(error: BaseException) -> bool:
     """Of the GPU's allocator, the CPU's (which has no class of its own), or Python's."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _TOLD)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error).lower() for words in _TOLD)

@@ -22,6 +22,7 @@ from codetune.config import BitFitConfig, LoraSettings, MethodConfig, Quantize, 
 from codetune.methods import Adapted
 from codetune.methods.low_rank import chosen_layers
 from codetune.models.families import targets_of
+from codetune.models.forecast import Machine
 from codetune.models.machine import computes_in_bf16, device, settled_precision
 from codetune.models.quantized import bitsandbytes
 
@@ -38,6 +39,16 @@ def on_this_machine(recipe: TrainRecipe) -> TrainRecipe:
     if quantize_of(recipe) == "nf4":
         bitsandbytes("quantize: nf4")
     return recipe.model_copy(update={"device": chosen, "train": recipe.train.model_copy(update={"precision": precision})})
+
+
+def on_machine(recipe: TrainRecipe, machine: Machine) -> TrainRecipe:
+    """The recipe as it would be settled on a machine; one that is not here is taken to have every device and package asked for."""
+    if machine.here:
+        return on_this_machine(recipe)
+    precision = recipe.train.precision
+    if precision == "auto":
+        precision = "bf16" if machine.bf16 else "fp32"
+    return recipe.model_copy(update={"device": machine.device, "train": recipe.train.model_copy(update={"precision": precision})})
 
 
 def slow_here(recipe: TrainRecipe) -> str:
