@@ -8,6 +8,7 @@ python -m bench attacks
 python -m bench duplicates
 python -m bench packing
 python -m bench data
+python -m bench memory
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, codebleu, data, duplicates, execution, packing, training
+from bench import attacks, codebleu, data, duplicates, execution, memory, packing, training
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data,
+    "data": data, "memory": memory,
 }  # fmt: skip
 
 

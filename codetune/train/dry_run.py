@@ -53,6 +53,7 @@ class DryRun:
     loaded: int  # with the model, before the first step
     seconds: float  # the second step
     tokens: int  # in it
+    cpu_seconds: float  # of all threads, for it
 
 
 def measured_in_child(
@@ -101,18 +102,18 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     gc.collect()
     _reset_peak(where)
     loaded = _held(where)
-    seconds, tokens = 0.0, 0
+    seconds, cpu_seconds, tokens = 0.0, 0.0, 0
     for step in material.steps:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         _, _, tokens = step_gradient(run, step)
         torch.nn.utils.clip_grad_norm_(trained.values(), train.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         if where == "cuda":
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
-    return DryRun(_peak(where), reserved, before, loaded, seconds, tokens)
+    return DryRun(_peak(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
 
 
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:

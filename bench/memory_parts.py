@@ -1,0 +1,122 @@
+"""What the memory benchmark measures: models by shape, methods, precisions, and one part measured beside its forecast."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import transformers
+from pydantic import TypeAdapter
+
+from codetune.batches import full_rows
+from codetune.config import METHOD_NAMES, MethodConfig, TrainConfig
+from codetune.errors import UserError
+from codetune.models.families import family_of
+from codetune.models.forecast import Pass
+from codetune.models.machine import device
+from codetune.models.published import published_config
+from codetune.train.dry_run import documents_of, measured_in_child
+from codetune.train.memory import MemoryForecast, forecast_memory
+
+CPU_MODELS = ("gpt2", "llama-109m")
+GPU_MODELS = ("gpt2", "gpt2-xl", "falcon-7b", "mistral-7b", "codellama-7b")
+FIRST = ("full", "lora", "prefix_tuning", "prompt_tuning", "qlora")
+METHODS = (*FIRST, *(name for name in METHOD_NAMES if name not in FIRST))
+PART_S = 470.0  # a part that is not done by then has failed
+_METHOD: TypeAdapter[MethodConfig] = TypeAdapter(MethodConfig)
+_LLAMA_109M: dict[str, Any] = {
+    "num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 2048, "vocab_size": 32000,
+    "max_position_embeddings": 4096, "tie_word_embeddings": True,
+}  # fmt: skip
+_TINY: dict[str, Any] = {  # whichever of these a family's config has
+    "num_hidden_layers": 2, "n_layer": 2, "hidden_size": 64, "n_embd": 64, "num_attention_heads": 4, "n_head": 4, "intermediate_size": 128,
+    "vocab_size": 512,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One measurement: a process of its own."""
+
+    model: str
+    method: str
+    precision: Literal["fp32", "bf16", "bf16_weights"]
+    rows: int
+    tokens: int  # per row, at most: virtual tokens take up positions, too
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    checkpointing: bool = False
+    tiny: bool = False
+    passes: int = 1  # per step: from the second on, gradients are there already
+
+    @property
+    def key(self) -> str:
+        """Names it in the file of results."""
+        return f"{'tiny ' if self.tiny else ''}{self.model} {self.method} {self.settings} {self.rows}x{self.tokens}"
+
+    @property
+    def settings(self) -> str:
+        more = [self.optimizer] if self.optimizer != "adamw" else []
+        return " ".join([self.precision, *more, *(["checkpointing"] if self.checkpointing else [])])
+
+    def config(self) -> Any:
+        """transformers' config of the shape, or of a tiny one of its family."""
+        found = transformers.LlamaConfig(**_LLAMA_109M) if self.model == "llama-109m" else published_config(self.model)
+        if found is None:
+            raise UserError(f"no shape of {self.model!r} here: take one of {', '.join(dict.fromkeys((*CPU_MODELS, *GPU_MODELS)))}")
+        if not self.tiny:
+            return found
+        given = found.to_dict()
+        small = {key: value for key, value in _TINY.items() if key in given}
+        small |= {"num_key_value_heads": 2} if given.get("num_key_value_heads") else {}
+        small |= {"head_dim": None} if "head_dim" in given else {}
+        return type(found)(**{key: value for key, value in given.items() if key not in ("head_dim", "ffn_hidden_size")} | small)
+
+    def trained_as(self) -> tuple[MethodConfig, TrainConfig, int]:
+        """Method, settings and tokens per row."""
+        method = _METHOD.validate_python({"name": self.method})
+        width = min(self.tokens, family_of(self.config()).max_positions - getattr(method, "num_virtual_tokens", 0))
+        train = TrainConfig(
+            precision=self.precision, optimizer=self.optimizer, activation_checkpointing=self.checkpointing, max_seq_len=width,
+            batch_tokens=self.passes * self.rows * width, micro_batch_size=self.rows,
+        )  # fmt: skip
+        return method, train, width
+
+    def forecast(self, gpu: bool) -> MemoryForecast:
+        """Raises UserError where the method cannot be had on the model."""
+        method, train, width = self.trained_as()
+        one = Pass(self.rows, width, self.rows * (width - 1))
+        return forecast_memory(self.config(), method, train, (full_rows(self.rows, width),), (one,), gpu)
+
+    def measured(self, gpu: bool) -> dict[str, Any]:
+        """Forecast and measurement in bytes, with what the step took; a failure is one line under `failed`."""
+        asked = dataclasses.asdict(self) | {"settings": self.settings}
+        try:
+            forecast = self.forecast(gpu)
+        except UserError as error:
+            return asked | {"refused": str(error)}
+        asked |= {"forecast": forecast.training, "forecast_parts": dataclasses.asdict(forecast)}
+        method, train, width = self.trained_as()
+        try:
+            batch = documents_of(full_rows(self.rows, width))
+            found = measured_in_child(self.config(), method, train, batch, device(), PART_S)
+        except UserError as error:
+            return asked | {"failed": str(error)}
+        return asked | {"measured": dataclasses.asdict(found), "ratio": forecast.training / found.peak}
+
+
+def cpu_parts(models: Sequence[str], methods: Sequence[str], precisions: Sequence[Any], rows: int, tokens: int, tiny: bool) -> list[Part]:
+    return [Part(model, method, one, rows, tokens, tiny=tiny) for method in methods for model in models for one in precisions]
+
+
+def gpu_parts(models: Sequence[str], methods: Sequence[str], rows: int, tokens: int, tiny: bool) -> list[Part]:
+    """In bf16 with fp32 masters; full fine-tuning also with layers computed twice, and with bf16 weights and 8-bit moments."""
+    parts: list[Part] = []
+    for model in models:
+        for method in methods:
+            parts.append(Part(model, method, "bf16", rows, tokens, tiny=tiny))
+            if method == "full":
+                parts.append(Part(model, method, "bf16", rows, tokens, checkpointing=True, tiny=tiny))
+                parts.append(Part(model, method, "bf16_weights", rows, tokens, "adamw_8bit", tiny=tiny))
+    return parts

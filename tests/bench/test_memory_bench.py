@@ -1,0 +1,85 @@
+"""The memory benchmark on tiny models: every part is measured beside its forecast, kept, and not measured again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.memory import PUBLISHED_GB, published_gb, report
+from bench.memory_page import smallest
+from bench.memory_parts import METHODS, Part, gpu_parts
+from codetune.config import METHOD_NAMES
+from codetune.models.families import family_of
+from codetune.models.outline import without_data
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", "memory", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+
+
+def test_parts_are_measured_kept_and_not_measured_again(tmp_path: Path) -> None:
+    arguments = ("--tiny", "--models", "falcon-7b", "--methods", "lora,bitfit", "--precisions", "fp32", "--tokens", "64")
+    out = tmp_path / "memory.json"
+    first = bench(*arguments, "--out", str(out))
+    assert first.returncode == 0, first.stderr
+    kept = out.read_text()
+    parts = json.loads(kept)["parts"]
+    assert list(parts) == ["tiny falcon-7b lora fp32 2x64", "tiny falcon-7b bitfit fp32 2x64"]
+    lora, bitfit = parts.values()
+    assert lora["ratio"] == lora["forecast"] / lora["measured"]["peak"]
+    assert lora["measured"]["cpu_seconds"] > 0
+    assert "linear layers have none" in bitfit["refused"]
+    again = bench(*arguments, "--out", str(out))
+    assert (again.stdout, out.read_text()) == (first.stdout, kept)
+
+
+def test_options_that_cannot_work_are_one_line(tmp_path: Path) -> None:
+    done = bench("--methods", "lorra")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no method 'lorra': did you mean 'lora'?")
+    done = bench("--models", "gpt3", "--tiny", "--methods", "lora", "--out", str(tmp_path / "x.json"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no shape of 'gpt3' here")
+
+
+@pytest.mark.parametrize("model", ["gpt2", "gpt2-xl", "falcon-7b", "mistral-7b", "codellama-7b", "llama-109m"])
+def test_tiny_models_are_of_the_family_of_the_large(model: str) -> None:
+    tiny, large = (Part(model, "lora", "bf16", 1, 1024, tiny=small).config() for small in (True, False))
+    assert family_of(tiny).model_type == family_of(large).model_type
+    assert without_data(tiny).num_parameters() < 300_000
+
+
+def test_soft_prompts_leave_room_for_themselves() -> None:
+    assert Part("gpt2", "prompt_tuning", "bf16", 1, 1024).trained_as()[2] == 1004
+    assert Part("codellama-7b", "prompt_tuning", "bf16", 1, 1024).trained_as()[2] == 1024
+
+
+def test_every_method_is_measured_on_a_gpu_and_full_fine_tuning_in_three_ways() -> None:
+    assert sorted(METHODS) == sorted(METHOD_NAMES)
+    keys = [part.key for part in gpu_parts(["gpt2"], METHODS, 1, 1024, tiny=False)]
+    assert len(set(keys)) == len(METHOD_NAMES) + 2
+    assert keys[:3] == ["gpt2 full bf16 1x1024", "gpt2 full bf16 checkpointing 1x1024", "gpt2 full bf16_weights adamw_8bit 1x1024"]
+
+
+def test_the_table_says_what_is_published_and_what_failed() -> None:
+    part = {"model": "gpt2", "method": "lora", "settings": "bf16", "rows": 1, "tokens": 1024, "tiny": False}
+    measured = {"peak": 2e9, "reserved": 3e9, "tokens": 1024, "seconds": 2.0, "cpu_seconds": 4.0}
+    parts = {"a": part | {"forecast": 1e9, "measured": measured, "ratio": 0.5}, "b": part | {"forecast": 1e9, "failed": "no room"}}
+    record = {"device": "CPU", "machine": {"cpu": "P", "gpu": "none"}, "versions": {"torch": "2", "transformers": "5"}, "parts": parts}
+    assert report(record, ["a", "b"]).splitlines()[-2:] == [
+        "| gpt2 | lora | bf16 | 1 x 1024 | 1.00 | 2.00 | 3.00 | 0.500 | 6.91 | 256 | 512 |",
+        "| gpt2 | lora | bf16 | 1 x 1024 | 1.00 | failed: no room | - | - | 6.91 | - | - |",
+    ]
+    assert (published_gb("mistral-7b", "prefix_tuning"), published_gb("falcon-7b", "full")) == ("-", "-")
+    assert set(PUBLISHED_GB) >= {"gpt2-xl", "codellama-7b"}
+
+
+def test_the_smallest_gpu_that_holds_it() -> None:
+    assert [smallest(size) for size in (23.0, 23.5, 140.0, 141.0)] == ["24", "48", "141", "none"]
