@@ -15,6 +15,7 @@ from codetune.config import METHOD_NAMES, MethodConfig, TrainConfig
 from codetune.errors import UserError
 from codetune.models.families import family_of
 from codetune.models.forecast import Pass
+from codetune.models.machine import device
 from codetune.models.published import published_config
 from codetune.train.dry_run import documents_of, measured_in_child
 from codetune.train.memory import MemoryForecast, forecast_memory
@@ -98,7 +99,8 @@ class Part:
         asked |= {"forecast": forecast.training, "forecast_parts": dataclasses.asdict(forecast)}
         method, train, width = self.trained_as()
         try:
-            found = measured_in_child(self.config(), method, train, documents_of(full_rows(self.rows, width)), PART_S)
+            batch = documents_of(full_rows(self.rows, width))
+            found = measured_in_child(self.config(), method, train, batch, device(), PART_S)
         except UserError as error:
             return asked | {"failed": str(error)}
         return asked | {"measured": dataclasses.asdict(found), "ratio": forecast.training / found.peak}

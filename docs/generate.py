@@ -10,15 +10,17 @@ import sys
 from pathlib import Path
 
 import make_commands_page
+import make_compatibility_page
 import make_recipes_page
 
 FOLDER = Path(__file__).resolve().parent
+PAGES = {"commands.md": make_commands_page.page, "recipes.md": make_recipes_page.page, "compatibility.md": make_compatibility_page.page}
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 1 if `--check` finds a page that is not what the code says."""
     stale = []
-    for name, make in (("commands.md", make_commands_page.page), ("recipes.md", make_recipes_page.page)):
+    for name, make in PAGES.items():
         path, text = FOLDER / name, make()
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

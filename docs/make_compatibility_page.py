@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 
 from codetune.models.compatibility import FEATURES, TABLE, table
+from codetune.models.families import FAMILIES
 from codetune.probe.forms import FORMS
 
 HEAD = """# What works with what
@@ -43,7 +44,10 @@ def page() -> str:
 
 
 def _section(form: str, rows: dict[str, dict[str, str]], reasons: dict[str, int]) -> str:
-    lines = [f"## {form}\n", f"{FORMS[form].stands_for}.\n", f"| | {' | '.join(FEATURES)} |", f"|---|{'---|' * len(FEATURES)}"]
+    facts = FAMILIES[FORMS[form].model_type]
+    fused = f" Fused, so that one LoRA A serves all of it: {facts.fused}." if facts.fused else ""
+    lines = [f"## {form}\n", f"{FORMS[form].stands_for}. Positions: {facts.positions}.{fused}\n"]
+    lines += [f"| | {' | '.join(FEATURES)} |", f"|---|{'---|' * len(FEATURES)}"]
     for method, row in rows.items():
         if "refused" in row:
             cells = [str(reasons[row["refused"]])] * len(FEATURES)

@@ -1,5 +1,5 @@
-"""Real vocabularies from the data folder as transformers tokenizers: byte-level BPE (GPT-2, StarCoder2, DeepSeek-Coder) and SentencePiece
-BPE (Llama 2, and Code Llama, which is that and its marks)."""
+"""Real vocabularies from the data folder as transformers tokenizers: byte-level BPE (GPT-2, StarCoder2, DeepSeek-Coder, Falcon) and
+SentencePiece BPE (Llama 2, and Code Llama, which is that and its marks)."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def deepseek_coder(data: Path) -> TextTokenizer:
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ]
     return _of_gguf(data / "gguf_vocabs" / "ggml-vocab-deepseek-coder.gguf", split)
+
+
+@cache
+def falcon(data: Path) -> TextTokenizer:
+    split: list[pre_tokenizers.PreTokenizer] = [
+        pre_tokenizers.Punctuation("contiguous"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        pre_tokenizers.Digits(individual_digits=False),
+        pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+    ]
+    return _of_gguf(data / "gguf_vocabs" / "ggml-vocab-falcon.gguf", split)
 
 
 def _llama(data: Path) -> Any:

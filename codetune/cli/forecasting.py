@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetune.batches import Batch, collate, full_rows
+from codetune.batches import Batch, full_rows
 from codetune.config import MethodConfig, Sized, TrainRecipe, content_hash
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
+from codetune.models.compatibility import require
 from codetune.models.families import family_of
 from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, measure_rate
 from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
 from codetune.models.published import is_here, published_config
 from codetune.train.dry_run import DryRun, documents_of, measured_in_child
-from codetune.train.fitting import Change, changes_that_fit
+from codetune.train.fitting import Change, changes_that_fit, longest_batches
 from codetune.train.material import prepare, too_long
 from codetune.train.memory import MemoryForecast, forecast_memory
 from codetune.train.plan import micro_batches
+from codetune.train.precision import on_machine
 from codetune.train.run import Material
 from codetune.train.start import require_fit
 
@@ -38,6 +40,7 @@ class Planned:
     seed: int | None
     folder: str
     state: str
+    precision: str = ""  # what `auto` comes to
     size: str = ""  # the method's, where the recipe gives a share of parameters in its place
     trainable_parameters: int | None = None
     total_parameters: int | None = None
@@ -79,7 +82,7 @@ class Forecaster:
         named: dict[str, Any] = {"row": row, "model": recipe.model, "data": recipe.data.source, "seed": recipe.seed}
         named |= {"folder": str(folder), "state": state}
         try:
-            return Planned(**named, **self._forecast(recipe))
+            return Planned(**named, **self._forecast(on_machine(recipe, self.machine)))
         except UserError as error:
             return Planned(**named, problem=str(error))
 
@@ -95,7 +98,8 @@ class Forecaster:
     def _forecast(self, recipe: TrainRecipe) -> dict[str, Any]:
         basis = self.basis(recipe)
         outline = outline_of(without_data(basis.config))
-        method = settled(recipe.method, outline)  # the place to ask what was found by probing, too: method x family x the recipe's features
+        require(basis.config, recipe.method, recipe.train)
+        method = settled(recipe.method, outline)
         size = f"{method.size_key} {getattr(method, method.size_key)}" if isinstance(method, Sized) and method != recipe.method else ""
         require_fit(recipe.model_copy(update={"method": method}), outline.targets)
         trainable = trained_parameters(outline, method)
@@ -107,19 +111,21 @@ class Forecaster:
         big = largest(basis.passes)
         rate_key = f"{recipe.model} {recipe.architecture} {recipe.train.precision} {big.rows * big.width}"
         if self.machine.here and rate_key not in self._rates:
-            self._rates[rate_key] = measure_rate(outline, recipe.train, big.rows * big.width)
+            self._rates[rate_key] = measure_rate(outline, recipe.train, big.rows * big.width, self.machine.device)
         seconds = None
         if self.machine.here:
             seconds = forecast_seconds(outline, method, recipe.train, basis.passes, basis.validation, self._rates[rate_key])
         return {
-            "size": size,
+            "size": size, "precision": recipe.train.precision,
             "trainable_parameters": trainable, "total_parameters": outline.parameters + (0 if method.name == "full" else trainable),
             "steps": basis.steps, "tokens": basis.tokens, "left_out": basis.left_out, "memory": memory, "seconds": seconds,
             "assumed": basis.assumed, "changes": changes, "measured": self._measured(recipe, method, basis),
         }  # fmt: skip
 
     def _measured(self, recipe: TrainRecipe, method: MethodConfig, basis: Basis) -> DryRun | None:
-        return measured_in_child(basis.config, method, recipe.train, documents_of(basis.longest[0])) if self.dry_run else None
+        if not self.dry_run:
+            return None
+        return measured_in_child(basis.config, method, recipe.train, documents_of(basis.longest[0]), recipe.device)
 
 
 def _basis(recipe: TrainRecipe) -> Basis:
@@ -129,7 +135,7 @@ def _basis(recipe: TrainRecipe) -> Basis:
     material = prepare(recipe, loaded)
     steps, tokens = len(material.steps), _planned_tokens(material)
     passes, validation = training_passes(material, recipe), validation_passes(material, recipe)
-    longest = _longest(material, recipe)
+    longest = longest_batches(material, recipe.train)
     return Basis(loaded.model.config, passes, validation, longest, steps, tokens, material.examples.dropped_long, assumed=False)
 
 
@@ -145,19 +151,6 @@ def _assumed(recipe: TrainRecipe, config: Any) -> Basis:
     steps = max(1, round(train.train_tokens / max(train.batch_tokens, train.max_seq_len)))
     passes = [one] * -(-rows_in_all // rows)
     return Basis(config, passes, (), (full_rows(rows, train.max_seq_len),), steps, rows_in_all * train.max_seq_len, 0, assumed=True)
-
-
-def _longest(material: Material, recipe: TrainRecipe) -> list[Batch]:
-    """The micro-batch with the most tokens, padding included, and the one with the most attention, where it is another."""
-    groups = [group for step in material.steps for group in micro_batches(step, material.rows, recipe.train.micro_batch_size)]
-    most = max(groups, key=lambda group: len(group) * max(map(row_tokens, group)))
-    widest = max(groups, key=_attention)
-    return [collate(material.examples, group, recipe.train.packing) for group in ([most] if most is widest else [most, widest])]
-
-
-def _attention(group: Sequence[Row]) -> int:
-    """Scores of one head: every document is as wide as the longest."""
-    return sum(map(len, group)) * max(stop - start for row in group for _, start, stop in row) ** 2
 
 
 def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:

@@ -21,6 +21,7 @@ from rich.table import Table
 from codetune.cli.forecasting import Forecaster, Planned
 from codetune.cli.output import to_stdout
 from codetune.config import StudyRecipe, TrainRecipe, load_tree, recipe_path, validate
+from codetune.errors import UserError
 from codetune.models.forecast import Machine, gpu_called, machine_here
 from codetune.records import Json, to_json
 from codetune.runs import read_rows
@@ -49,10 +50,15 @@ def plan(
 
     A model that is not on this machine is planned by its published shape. Exit code 1 if a run cannot be done as the recipe has it.
     """
-    machine = gpu_called(gpu) if gpu else machine_here()
-    path, forecaster = recipe_path(recipe), Forecaster(machine, dry_run)
+    path = recipe_path(recipe)
     tree = load_tree(path, overrides or [])
-    if STUDY_KEYS & tree.keys():
+    is_study = bool(STUDY_KEYS & tree.keys())
+    asked = "auto" if is_study else validate(tree, TrainRecipe, str(path)).device
+    machine = gpu_called(gpu) if gpu else machine_here(asked)
+    if dry_run and not machine.here:
+        raise UserError(f"--dry-run runs here, and {machine.name} is not here: leave out --gpu or --dry-run")
+    forecaster = Forecaster(machine, dry_run)
+    if is_study:
         study = validate(tree, StudyRecipe, str(path))
         rows = _study(study.model_copy(update={"out": out}) if out else study, forecaster)
     else:

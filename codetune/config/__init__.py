@@ -40,10 +40,19 @@ from codetune.config.sections import (
     Quantize,
     Style,
 )
-from codetune.config.training import CHANGES_NO_RESULT, Packing, SamplesConfig, SearchConfig, Tracker, TrainConfig, TrainPrecision
+from codetune.config.training import (
+    CHANGES_NO_RESULT,
+    CHANGES_ROUNDING,
+    Packing,
+    SamplesConfig,
+    SearchConfig,
+    Tracker,
+    TrainConfig,
+    TrainPrecision,
+)
 
 __all__ = [
-    "CHANGES_NO_RESULT",
+    "CHANGES_NO_RESULT", "CHANGES_ROUNDING",
     "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig",
     "Device", "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig",
     "LoraSettings", "LossOn", "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig",

@@ -14,6 +14,7 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim"
 
 
 CHANGES_NO_RESULT = frozenset({"checkpoint_every_s", "checkpoints_kept"})  # of TrainConfig
+CHANGES_ROUNDING = frozenset({"micro_batch_size", "activation_checkpointing"})  # no more than that: a run may go on with others
 
 
 class TrainConfig(Config):
@@ -21,7 +22,9 @@ class TrainConfig(Config):
 
     train_tokens: int = Field(300_000, gt=0, description="text tokens seen in all; virtual tokens and padding do not count")
     batch_tokens: int = Field(4096, gt=0, description="text tokens per optimiser step, rounded to whole rows")
-    micro_batch_size: int = Field(4, gt=0, description="rows per forward pass; changes memory and speed, not the result")
+    micro_batch_size: int = Field(
+        4, gt=0, description="rows per forward pass; changes memory and speed, not the result; a stopped run may go on with another"
+    )
     max_seq_len: int = Field(512, gt=1, description="text tokens per packed row; longer examples are dropped and counted")
     packing: Packing = Field("exact", description="concatenated lets documents see each other, as published work did")
     optimizer: Literal["adamw", "adam", "muon", "adamw_8bit", "adafactor"] = "adamw"
@@ -36,7 +39,9 @@ class TrainConfig(Config):
         description="bf16: products in bf16, trained weights and optimiser in fp32; bf16_weights: all weights in bf16, updated with "
         "stochastic rounding, for what would not fit; auto: bf16 where the machine computes in it, else fp32",
     )
-    activation_checkpointing: bool = Field(False, description="compute layers twice instead of keeping what they computed")
+    activation_checkpointing: bool = Field(
+        False, description="compute layers twice instead of keeping what they computed; a stopped run may go on with it"
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several processes: the whole model in each, or sharded over all (FSDP2)"
     )

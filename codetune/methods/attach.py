@@ -24,6 +24,7 @@ from codetune.config import (
 from codetune.errors import UserError
 from codetune.methods.adapted import Adapted, SoftPrompt, peft_type
 from codetune.methods.bottleneck import bottleneck_config
+from codetune.methods.halved import multiplied_whole, seemingly_whole
 from codetune.methods.low_rank import bitfit_config, is_bitfit, lora_config, start_from_largest, train_biases_alone, vera_config
 from codetune.methods.refusals import refusal
 from codetune.methods.silent import peft, silent
@@ -59,7 +60,7 @@ def attach(model: Any, method: MethodConfig, targets: Targets, start_ids: Sequen
         return Adapted(model, method.name)
     if isinstance(method, PromptTuningConfig | PrefixTuningConfig | PTuningConfig):
         return _soft_prompt(model, method, targets, repeated(start_ids, method.num_virtual_tokens))
-    with silent():
+    with silent(), seemingly_whole(model):
         wrapped = peft.get_peft_model(model, _layer_config(model, method, targets, seed))
     if isinstance(method, BitFitConfig):
         train_biases_alone(wrapped)
@@ -80,7 +81,7 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Adapted:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     try:
-        with silent():
+        with silent(), seemingly_whole(model):
             config = peft.PeftConfig.from_pretrained(str(folder))
             soft = _SOFT.get(peft_type(config), SoftPrompt.NONE)
             if config.is_prompt_learning and soft is SoftPrompt.NONE:
@@ -132,7 +133,8 @@ def _soft_prompt(
             config, kind = p_tuning_config(model, method), SoftPrompt.EMBEDDINGS
         case PrefixTuningConfig():
             config, kind = prefix_tuning_config(model, method, targets), SoftPrompt.KEYS_VALUES
-            start = first_keys_values(model, method, targets, start_ids)
+            with multiplied_whole(model):
+                start = first_keys_values(model, method, targets, start_ids)
     with silent():
         wrapped = peft.get_peft_model(model, config)
     if start is not None:

@@ -10,7 +10,8 @@ PROVED = ("full", "lora", "rslora", "dora", "pissa", "lora_plus")
 def method_for_pairs(method: MethodConfig) -> str:
     """Why the method is not for an encoder-decoder model, in one line; empty where it is."""
     if isinstance(method, LoraSettings) and method.quantize != "none":
-        return f"{method.name}: an encoder-decoder model in 4 bits has not been proved; use method lora"
+        instead = "use method lora" if method.name == "qlora" else "leave out quantize"
+        return f"{method.name}: an encoder-decoder model in 4 bits has not been proved; {instead}"
     if method.name in PROVED:
         return ""
     if hasattr(method, "num_virtual_tokens"):

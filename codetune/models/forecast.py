@@ -20,7 +20,7 @@ import torch
 
 from codetune.config import BottleneckConfig, FullConfig, LoraSettings, MethodConfig, PromptTuningConfig, PTuningConfig, TrainConfig
 from codetune.errors import UserError, nearest
-from codetune.models.machine import device
+from codetune.models.machine import computes_in_bf16, device
 from codetune.models.outline import Outline, trained_parameters
 
 UTILISATION = {"fp32": 0.6, "bf16": 0.42}
@@ -34,6 +34,9 @@ GPUS = {  # GB that a process can have; what drivers keep for themselves is off
 }  # fmt: skip
 
 
+_WITHOUT_BF16 = {"t4", "v100", "v100-32", "p100"}  # compute capability under 8
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What a run is to fit: this machine's main memory or its GPU (`here`), or a GPU that is not here."""
@@ -42,6 +45,8 @@ class Machine:
     memory_bytes: int
     gpu: bool
     here: bool
+    device: str = "cuda"
+    bf16: bool = True  # whether it computes in it, which `precision: auto` goes by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +68,40 @@ def forecast_seconds(
     return (trained + validated) / (operations_per_s * UTILISATION["fp32" if train.precision == "fp32" else "bf16"])
 
 
-def measure_rate(outline: Outline, train: TrainConfig, tokens: int, seconds: float = MEASURED_S) -> float:
+def measure_rate(outline: Outline, train: TrainConfig, tokens: int, where: str, seconds: float = MEASURED_S) -> float:
     """Operations per second of matrix products of the model's own width on this machine: the fastest of those in `seconds`.
 
     The fastest, because whatever else runs on the machine makes the others slower.
     """
     dtype = torch.float32 if train.precision == "fp32" else torch.bfloat16
     widest = max(outline.linears, key=lambda linear: linear.inputs * linear.outputs)
-    inputs = torch.randn(tokens, widest.inputs, dtype=dtype, device=device())
-    weight = torch.randn(widest.inputs, widest.outputs, dtype=dtype, device=device())
+    inputs = torch.randn(tokens, widest.inputs, dtype=dtype, device=where)
+    weight = torch.randn(widest.inputs, widest.outputs, dtype=dtype, device=where)
     fastest, begun = math.inf, time.perf_counter()
     while time.perf_counter() - begun < seconds or fastest == math.inf:
         started = time.perf_counter()
         inputs @ weight
-        if device() == "cuda":
+        if where == "cuda":
             torch.cuda.synchronize()
         fastest = min(fastest, time.perf_counter() - started)
     return 2 * tokens * widest.inputs * widest.outputs / fastest
 
 
-def machine_here() -> Machine:
-    """The first GPU, or this machine's main memory."""
-    if torch.cuda.is_available():
+def machine_here(asked: str = "auto") -> Machine:
+    """The device that a recipe asks for: the first GPU, or this machine's main memory. Raises UserError for one that is not there."""
+    chosen = device(asked)
+    bf16 = computes_in_bf16(chosen)
+    if chosen == "cuda":
         properties = torch.cuda.get_device_properties(0)
-        return Machine(properties.name, int(properties.total_memory), gpu=True, here=True)
-    return Machine("this machine", int(psutil.virtual_memory().total), gpu=False, here=True)
+        return Machine(properties.name, int(properties.total_memory), gpu=True, here=True, bf16=bf16)
+    return Machine("this machine", int(psutil.virtual_memory().total), gpu=False, here=True, device=chosen, bf16=bf16)
 
 
 def gpu_called(text: str) -> Machine:
     """A GPU by name (`H100`, `A100-40GB`) or by memory (`24GB`). Raises UserError that lists the names."""
     plain = text.strip().lower().replace("nvidia", "").replace("gb", "").strip(" -_")
     if plain in GPUS:
-        return Machine(text, int(GPUS[plain] * 1e9), gpu=True, here=False)
+        return Machine(text, int(GPUS[plain] * 1e9), gpu=True, here=False, bf16=plain not in _WITHOUT_BF16)
     try:
         size = float(plain)
     except ValueError:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from codetune.config import Architecture, Quantize
 from codetune.errors import UserError
@@ -24,6 +27,8 @@ from codetune.models.seq2seq import with_marks
 from codetune.models.stages import staged_hash, stages_of
 from codetune.prompts.template import Template, make_template
 from codetune.records import Problem
+
+Halved = Callable[[Any], Iterable[torch.nn.Parameter]]
 
 
 class TextTokenizer:
@@ -138,25 +143,31 @@ def read_config(name: str) -> tuple[Any, Family]:
 
 
 def load_model(
-    name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", quantize: Quantize = "none", compute: torch.dtype | None = None
-) -> LoadedModel:
+    name: str, dtype: torch.dtype = torch.float32, device: str = "cpu", quantize: Quantize = "none", compute: torch.dtype | None = None,
+    halved: Halved | None = None,
+) -> LoadedModel:  # fmt: skip
     """The model with dropout 0 and attention that takes our masks. Raises UserError in one line where it cannot be had.
 
     With `nf4` its linear layers but the LM head are in 4 bits, multiplied in `compute`, and the rest is in `dtype`.
     An earlier run's folder, or an adapter, is its base with the adapter merged in (`codetune.models.stages`), in fp32, then rounded once.
+    `halved` are parameters of a model in fp32 that are wanted in bf16 all the same: they are so before the model is on the device, and in
+    main memory at once where they are stored so.
     """
     stages, (config, family) = stages_of(name), read_config(name)
     if stages.adapters and quantize == "nf4":
         raise UserError(f"{name} is a run, which cannot be merged in 4 bits: codetune export {name} --to merged --out DIR, then that DIR")
     where, tokenizer = resolve(stages.base), load_tokenizer(name)
     loaded_in = torch.promote_types(dtype, torch.float32) if stages.adapters else dtype
-    settings: dict[str, Any] = {"dtype": loaded_in, "attn_implementation": attention_of(config)}
+    directly = halved is not None and not stages.adapters and stored_in_bf16(where)
+    settings: dict[str, Any] = {"dtype": torch.bfloat16 if directly else loaded_in, "attn_implementation": attention_of(config)}
     if quantize == "nf4":
         require_blocks(name, auto_model(family), config)
         settings |= {"quantization_config": nf4_config(compute or dtype), "device_map": {"": device}}
     try:
         with plain_linears() if quantize == "nf4" else contextlib.nullcontext():
             model = auto_model(family).from_pretrained(where, config=config, **settings)
+            if directly and any(buffer.dtype == torch.bfloat16 for buffer in model.buffers()):  # Gemma's scale: a number not in the file
+                model = auto_model(family).from_pretrained(where, config=config, **settings | {"dtype": loaded_in})
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load model {name!r}: {reason_of(error)}") from None
     found, kept = staged_hash(model_hash(model), stages.adapters), "bf16" if dtype == torch.bfloat16 else "fp32"
@@ -167,9 +178,36 @@ def load_model(
         if stages.adapters:
             model = merge_adapters(model, stages.adapters).to(dtype)
             model.name_or_path = name  # an adapter tuned on it will say so: it fits nothing less
+        if halved is not None:
+            halve(model, halved(model))
         model = model.to(device)
     use_document_attention(model)
     return LoadedModel(name, model, tokenizer, with_marks(family, config, tokenizer.inner), found, kept)
+
+
+def halve(model: Any, chosen: Iterable[torch.nn.Parameter]) -> None:
+    """These parameters in bf16 and all others in fp32, one after the other."""
+    own = set(map(id, chosen))
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.bfloat16 if id(parameter) in own else torch.float32)
+    model.config.dtype = torch.float32  # as it is for a model that was loaded so
+
+
+def stored_in_bf16(where: str) -> bool:
+    """Whether all of a model's weights are in bf16 where they are kept, as safetensors: then bf16 loses nothing of them."""
+    try:
+        index = cached_file(where, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False)
+        names = set(json.loads(Path(index).read_text())["weight_map"].values()) if index else {SAFE_WEIGHTS_NAME}
+        files = [cached_file(where, name, _raise_exceptions_for_missing_entries=False) for name in sorted(names)]
+    except OSError:
+        return False  # what loads the model says why
+    return all(file is not None and _types_in(Path(file)) <= {"BF16"} for file in files)
+
+
+def _types_in(file: Path) -> set[str]:
+    with safe_open(file, "pt") as tensors:
+        return {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
 
 
 def auto_model(family: Family) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import resource
@@ -60,6 +61,12 @@ def settled_precision(asked: TrainPrecision, device: str) -> TrainPrecision:
     if asked != "auto":
         return asked
     return "bf16" if computes_in_bf16(device) else "fp32"
+
+
+@functools.cache
+def process_bytes() -> int:
+    """What this process held when it was first asked: its libraries, if that was before there was a model."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak_memory_bytes(device: str = "auto") -> int:

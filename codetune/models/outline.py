@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,12 @@ def _new_outline(recipe: TrainRecipe, architecture: Architecture) -> LoadedModel
 
 
 def without_data(config: Any) -> Any:
-    """A model of this config on the meta device."""
+    """A model of this config on the meta device, in float32; its own config says, as the given one, what it is published in."""
     with torch.device("meta"):
-        return auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
+        kind, own = auto_model(family_of(config)), copy.deepcopy(config)
+        model = kind.from_config(own, attn_implementation=attention_of(config), dtype=torch.float32)
+    model.config.dtype = config.dtype
+    return model
 
 
 def outline_of(model: Any) -> Outline:

@@ -64,25 +64,24 @@ def plain_linears() -> Iterator[None]:
         code.FalconLinear = own
 
 
-def made_four_bit(model: Any, compute: torch.dtype) -> None:
-    """Quantise in place a model that was made, not loaded: every linear layer but the LM head, on the device where it is."""
-    linear_4bit, head = bitsandbytes("quantize: nf4").nn.Linear4bit, model.get_output_embeddings()
+def random_linears(model: Any, compute: torch.dtype, where: str) -> None:
+    """Every linear layer of a model on the meta device but the LM head as one in 4 bits on the device, of random weights, one at a time."""
+    layers = bitsandbytes("quantize: nf4").nn
+    head = model.get_output_embeddings()
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, torch.nn.Linear | Conv1D) and child is not head:
-                setattr(parent, name, _quantised(linear_4bit, child, compute))
-    model.is_loaded_in_4bit = True  # PEFT asks for it
+            if not isinstance(child, torch.nn.Linear | Conv1D) or child is head:
+                continue
+            shape = child.weight.shape[::-1] if isinstance(child, Conv1D) else child.weight.shape
+            made = layers.Linear4bit(shape[1], shape[0], child.bias is not None, compute, True, "nf4", device="meta")
+            weights = 0.02 * torch.randn(*shape, dtype=torch.bfloat16, device=where)
+            made.weight = layers.Params4bit(weights, requires_grad=False, quant_type="nf4", module=made).to(where)
+            if child.bias is not None:
+                made.bias = torch.nn.Parameter(torch.zeros(shape[0], device=where), requires_grad=False)
+            made._is_hf_initialized = made.weight._is_hf_initialized = True  # transformers would draw its bytes anew
+            setattr(parent, name, made)
+    model.is_loaded_in_4bit = True
     settle(model, compute)
-
-
-def _quantised(linear_4bit: Any, layer: Any, compute: torch.dtype) -> Any:
-    weight = layer.weight.detach().t() if isinstance(layer, Conv1D) else layer.weight.detach()
-    made = linear_4bit(weight.shape[1], weight.shape[0], layer.bias is not None, compute, quant_type="nf4", device="meta")
-    made.weight = bitsandbytes("quantize: nf4").nn.Params4bit(
-        weight.contiguous(), requires_grad=False, compress_statistics=True, quant_type="nf4", module=made
-    ).to(weight.device)
-    made.bias = layer.bias
-    return made.requires_grad_(False)
 
 
 def settle(model: Any, compute: torch.dtype) -> None:

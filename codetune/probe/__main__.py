@@ -28,36 +28,33 @@ LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 def main(asked: Sequence[str]) -> int:
     """Returns the exit code."""
-    if unknown := [name for name in asked if name not in FORMS]:
-        print(f"codetune.probe: no family {unknown[0]!r}; {nearest(unknown[0], FORMS)}", file=sys.stderr)
+    if unknown := [name for name in asked if name not in {*FORMS, *METHODS}]:
+        print(f"codetune.probe: no family or method {unknown[0]!r}; {nearest(unknown[0], [*FORMS, *METHODS])}", file=sys.stderr)
         return 2
-    forms = list(asked) or list(FORMS)
-    pairs = [(form, method) for form in forms for method in METHODS]
-    found: dict[str, dict[str, Row]] = {form: {} for form in forms}
+    pairs = [(form, method) for form in FORMS for method in METHODS if not asked or {form, method} & {*asked}]
+    kept = json.loads(TABLE.read_text(encoding="utf-8"))["forms"] if asked and TABLE.exists() else {}
+    found: dict[str, dict[str, Row]] = {form: dict(kept.get(form, {})) for form in FORMS}
     with multiprocessing.get_context("spawn").Pool(2, initializer=begin) as pool:
         rows = track(pool.imap(row_of, pairs), "probing", len(pairs), console=Console(stderr=True), transient=True)
         for (form, method), row in zip(pairs, rows, strict=True):
             found[form][method] = row
-    for (form, method), row in _together(forms).items():
-        if "refused" not in found[form][method]:
-            found[form][method] |= row
-    if asked:
-        print(json.dumps(found, indent=1))
-    else:
-        write_json(TABLE, {"versions": {name: version(name) for name in LIBRARIES}, "forms": found})
-        works = sum(not reason for rows in found.values() for row in rows.values() for reason in row.values())
-        print(f"wrote {TABLE}: {works} of {len(pairs) * len(FEATURES)} combinations work; now: python docs/generate.py")
+    for (form, method), row in _together([pair for pair in pairs if "refused" not in found[pair[0]][pair[1]]]).items():
+        found[form][method] |= row
+    in_order = {form: {method: found[form][method] for method in METHODS if method in found[form]} for form in FORMS}
+    write_json(TABLE, {"versions": {name: version(name) for name in LIBRARIES}, "forms": in_order})
+    works = sum(not reason for rows in in_order.values() for row in rows.values() for reason in row.values())
+    print(f"wrote {TABLE}: {works} of {len(FORMS) * len(METHODS) * len(FEATURES)} combinations work; now: python docs/generate.py")
     return 0
 
 
-def _together(forms: Sequence[str]) -> dict[tuple[str, str], Row]:
+def _together(pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row]:
     """What two processes find; see `codetune.probe.together`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
         torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         done = subprocess.run(
-            [*torchrun, "-m", "codetune.probe.together", str(out), *forms], env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=3600,
-            capture_output=True, text=True,
+            [*torchrun, "-m", "codetune.probe.together", str(out), *map("/".join, pairs)], env=os.environ | {"OMP_NUM_THREADS": "1"},
+            timeout=3600, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"two processes ended early: {done.stderr[-2000:]}")

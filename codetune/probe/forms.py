@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import save_model
 
 from codetune.models.attention import use_document_attention
-from codetune.models.load import attention_of, no_dropout
+from codetune.models.load import attention_of, load_model, no_dropout
+from codetune.models.names import SHIPPED
+from codetune.models.quantized import BLOCK
 
 VOCAB = 61
 POSITIONS = 128
@@ -96,3 +102,14 @@ def build(name: str, dtype: torch.dtype = torch.float64, width: int = 16, seed: 
                 parameter.normal_(0, 0.1)
     use_document_attention(model)
     return model
+
+
+def build_in_four_bits(name: str) -> Any:
+    """The same as wide as a block of 4-bit weights, saved, and loaded in 4 bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = build(name, torch.float32, width=BLOCK)
+        model.config.save_pretrained(folder)  # piece by piece: of several processes, transformers has the first alone save
+        save_model(model, str(Path(folder) / "model.safetensors"), {"format": "pt"})
+        for file in ("tokenizer.json", "tokenizer_config.json"):  # another model's: it is there to be loaded
+            shutil.copyfile(SHIPPED["codetune-base"] / file, Path(folder) / file)
+        return load_model(folder, quantize="nf4").model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -25,11 +24,11 @@ from codetune.methods.encoder_decoder import method_for_pairs, refused_for_pairs
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.compatibility import FEATURES, Row, untrainable_in_four_bits
 from codetune.models.families import family_of, targets_of
-from codetune.models.load import LoadedModel, load_model, quiet
-from codetune.models.names import SHIPPED
+from codetune.models.load import LoadedModel, quiet
 from codetune.models.quantized import BLOCK
-from codetune.probe.forms import FORMS, build
+from codetune.probe.forms import FORMS, build, build_in_four_bits
 from codetune.probe.subject import (
+    IN_FOUR_BITS,
     METHODS,
     START_IDS,
     Subject,
@@ -84,32 +83,21 @@ def four_bits(form: str, method: str) -> str:
         return reason
     if FORMS[form].config(BLOCK).is_encoder_decoder:
         return method_for_pairs(METHODS[method].model_copy(update={"quantize": "nf4"}))
+    subject = Subject(form, Adapted(build_in_four_bits(form), "base"), family_of(FORMS[form].config(BLOCK)))
+    adapted = attach(subject.adapted.model, METHODS[method], targets_of(subject.adapted.model), START_IDS, 0)
+    subject = replace(subject, adapted=adapted)
+    optimizer = torch.optim.Adam(adapted.trained().values(), lr=1e-3)
+    losses = []
+    for _ in range(3):
+        losses.append(loss_packed(subject, texts())[0])
+        optimizer.step()
+    if not losses[-1] < losses[0]:
+        return f"the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}"
+    wanted = logits(subject)
     with tempfile.TemporaryDirectory() as folder:
-        base, saved = Path(folder) / "base", Path(folder) / "adapter"
-        build(form, torch.float32, width=BLOCK).save_pretrained(base)
-        for name in ("tokenizer.json", "tokenizer_config.json"):  # another model's: it is there to be loaded
-            shutil.copyfile(SHIPPED["codetune-base"] / name, base / name)
-        subject = _in_four_bits(form, base)
-        adapted = attach(subject.adapted.model, METHODS[method], targets_of(subject.adapted.model), START_IDS, 0)
-        subject = replace(subject, adapted=adapted)
-        optimizer = torch.optim.SGD(adapted.trained().values(), lr=1e-2)
-        packing: Packing = "padded" if subject.family.encoder_decoder else "exact"
-        losses = []
-        for _ in range(3):
-            losses.append(loss_packed(subject, texts(), packing)[0])
-            optimizer.step()
-        if not losses[-1] < losses[0]:
-            return f"the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}"
-        adapted.save(saved)
-        wanted, again = logits(subject), _in_four_bits(form, base)
-        again = replace(again, adapted=load_adapter(again.adapted.model, saved))
-        return "" if torch.equal(logits(again), wanted) else "what is saved and loaded again gives other logits"
-
-
-def _in_four_bits(form: str, folder: Path) -> Subject:
-    """A saved form as it is loaded in 4 bits."""
-    model = load_model(str(folder), quantize="nf4").model
-    return Subject(form, Adapted(model, "base"), family_of(model.config))
+        adapted.save(Path(folder))
+        again = replace(subject, adapted=load_adapter(build_in_four_bits(form), Path(folder)))
+    return "" if torch.equal(logits(again), wanted) else "what is saved and loaded again gives other logits"
 
 
 def generation(form: str, method: str) -> str:
@@ -129,6 +117,8 @@ def generation(form: str, method: str) -> str:
 
 def saving(form: str, method: str) -> str:
     """What was saved and loaded gives the same logits, bit for bit."""
+    if method == IN_FOUR_BITS:
+        return four_bits(form, method)
     subject = make(form, method, torch.float32)
     wanted = logits(subject)
     with tempfile.TemporaryDirectory() as folder:
@@ -142,8 +132,8 @@ def saving(form: str, method: str) -> str:
 
 
 def merge(form: str, method: str) -> str:
-    """The merged model gives the adapter's logits."""
-    subject = make(form, method, torch.float32)
+    """The merged model gives the adapter's logits; QLoRA's becomes part of the base in 16 bits or more."""
+    subject = make(form, "lora" if method == IN_FOUR_BITS else method, torch.float32)
     if method == "full":
         return ""
     if not subject.adapted.merges:
@@ -245,12 +235,12 @@ PROBES: dict[str, Probe] = {
 def row_of(pair: tuple[str, str]) -> Row:
     """All features of a method on a form: why each does not work, "" where it does."""
     form, method = pair
+    if FORMS[form].config(BLOCK).is_encoder_decoder and (reason := method_for_pairs(METHODS[method])):
+        return {"refused": reason}
     try:
-        subject = make(form, method)
+        make(form, method)
     except UserError as error:
         return {"refused": str(error)}
-    if subject.family.encoder_decoder and (reason := method_for_pairs(METHODS[method])):
-        return {"refused": reason}
     return {feature: _tried(PROBES[feature], form, method) for feature in FEATURES if feature in PROBES}
 
 

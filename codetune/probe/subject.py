@@ -32,7 +32,7 @@ from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import Adapted, SoftPrompt, attach
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forward import prefix_cache, summed_loss
-from codetune.probe.forms import FORMS, VOCAB, build
+from codetune.probe.forms import FORMS, VOCAB, build, build_in_four_bits
 
 METHODS: dict[str, MethodConfig] = {
     "full": FullConfig(),
@@ -53,6 +53,7 @@ METHODS: dict[str, MethodConfig] = {
 }
 LENGTHS = (4, 19, 9, 12, 2, 25, 7)
 START_IDS = (7, 8, 9)
+IN_FOUR_BITS = "qlora"
 Gradients = dict[str, torch.Tensor]
 
 
@@ -66,15 +67,19 @@ class Subject:
 
     @property
     def tolerance(self) -> float:
-        """Relative, of a loss: float64's, unless the model itself computes in float32 somewhere."""
+        """Relative, of a loss: float64's, unless the model itself computes in float32 somewhere, or all of it with weights of 4 bits."""
+        if self.adapted.method == IN_FOUR_BITS:
+            return 1e-5
         return 1e-6 if FORMS[self.form].computes_in_fp32 else 1e-12
 
 
 def make(form: str, method: str, dtype: torch.dtype = torch.float64, moved: bool = True) -> Subject:
-    """The subject. Raises UserError where the method cannot be had on the form."""
-    model = build(form, dtype)
+    """The subject; QLoRA on a base in 4 bits and float32. Raises UserError where the method cannot be had on the form."""
+    dtype = torch.float32 if method == IN_FOUR_BITS else dtype
+    model = build_in_four_bits(form) if method == IN_FOUR_BITS else build(form, dtype)
     adapted = attach(model, METHODS[method], targets_of(model), START_IDS, 0)
-    adapted.root.to(dtype)
+    if method != IN_FOUR_BITS:
+        adapted.root.to(dtype)
     adapted.root.train()
     if moved and method != "full":
         generator = torch.Generator().manual_seed(1)
@@ -129,10 +134,12 @@ def loss_alone(adapted: Adapted, data: TokenisedExamples) -> tuple[float, Gradie
     return total, _gradients(adapted)
 
 
-def loss_packed(subject: Subject, data: TokenisedExamples, packing: Packing = "exact", rows_at_once: int = 2) -> tuple[float, Gradients]:
-    """The same from packed rows of 40 tokens, so many at once."""
+def loss_packed(
+    subject: Subject, data: TokenisedExamples, packing: Packing = "exact", rows_at_once: int = 2, capacity: int = 40
+) -> tuple[float, Gradients]:
+    """The same from packed rows of so many tokens, so many rows at once."""
     subject.adapted.root.zero_grad()
-    rows = make_rows(data, packing, 40, range(len(data)))
+    rows = make_rows(data, packing, capacity, range(len(data)))
     total = 0.0
     for at in range(0, len(rows), rows_at_once):
         loss = summed_loss(subject.adapted, subject.family, collate(data, rows[at : at + rows_at_once], packing))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from codetune.config import CHANGES_NO_RESULT
+from codetune.config import CHANGES_NO_RESULT, CHANGES_ROUNDING
 from codetune.errors import UserError
 from codetune.records import Json
 from codetune.runs import read_json, read_rows
@@ -50,9 +50,11 @@ def ended_by_bad_step(folder: Path) -> bool:
 
 
 def determining(config: Json) -> Json:
-    """A recipe without what changes no result: where it is kept and shown, how often it is saved, how its settings were found."""
+    """A recipe without what changes no result, or its last bits alone: where it is kept and shown, how often it is saved, how its settings
+    were found, how many rows are computed at once."""
     samples = set() if config["train"].get("monitor") == "pass_rate" else {"samples"}
-    return _without({key: value for key, value in config.items() if key not in _WHERE | samples}, {"train": CHANGES_NO_RESULT})
+    kept = {key: value for key, value in config.items() if key not in _WHERE | samples}
+    return _without(kept, {"train": CHANGES_NO_RESULT | CHANGES_ROUNDING})
 
 
 def _without(config: Json, keys: dict[str, Any]) -> Json:

@@ -16,6 +16,7 @@ from codetune.models.forward import hidden_states, logits_of
 from codetune.models.seq2seq import predicting_states
 
 PROBE_EXAMPLES = 4
+PROBE_TOKENS = 512  # whose logits are on the device at a time
 Fingerprints = Mapping[str, int]
 
 
@@ -37,12 +38,14 @@ def probe_batch(examples: TokenisedExamples) -> Batch:
 
 @torch.no_grad()
 def probe_logits(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
-    """Logits of all text tokens of the probe, [tokens, vocabulary]; of an encoder-decoder model, those of the answers' tokens."""
+    """Logits of all text tokens of the probe, [tokens, vocabulary], in main memory; of an encoder-decoder model, of the answers' tokens."""
     adapted.root.eval()
     batch = batch.to(adapted.model.device)
     if family.encoder_decoder:
-        return logits_of(adapted.model, predicting_states(adapted.model, family, batch)[0]).float()
-    return logits_of(adapted.model, hidden_states(adapted, family, batch)[batch.documents > 0]).float()
+        states = predicting_states(adapted.model, family, batch)[0]
+    else:
+        states = hidden_states(adapted, family, batch)[batch.documents > 0]
+    return torch.cat([logits_of(adapted.model, some).float().cpu() for some in torch.split(states, PROBE_TOKENS)])
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -24,19 +24,19 @@ import transformers
 from pydantic import TypeAdapter
 
 from codetune.batches import PADDING, Batch
-from codetune.config import MethodConfig, TrainConfig
+from codetune.config import FullConfig, MethodConfig, TrainConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import use_document_attention
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
-from codetune.models.load import attention_of, auto_model, no_dropout
-from codetune.models.machine import device
-from codetune.models.quantized import made_four_bit
+from codetune.models.load import halve, no_dropout
+from codetune.models.outline import without_data
+from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
 from codetune.train.optimizer import make_optimizer
-from codetune.train.precision import narrow
+from codetune.train.precision import narrow, to_be_frozen
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
@@ -56,9 +56,12 @@ class DryRun:
     cpu_seconds: float  # of all threads, for it
 
 
-def measured_in_child(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, timeout_s: float = 480.0) -> DryRun:
+def measured_in_child(
+    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, timeout_s: float = 480.0
+) -> DryRun:
     """Run the steps in a child. Raises UserError in one line where they do not fit or fail."""
-    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json"), "rows": rows}
+    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json")}
+    job |= {"rows": rows, "where": where}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
@@ -81,17 +84,12 @@ def documents_of(batch: Batch) -> Documents:
     return rows
 
 
-def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents) -> DryRun:
-    """The steps, here. The process must not have held more before."""
-    where = device()
+def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str) -> DryRun:
+    """The steps, here, on the device `where`. The process must not have held more before."""
     before = _held(where)
     torch.manual_seed(0)
     no_dropout(config)
-    with torch.device(where):
-        model = auto_model(family_of(config)).from_config(config, attn_implementation=attention_of(config))
-    if getattr(method, "quantize", "none") == "nf4":
-        made_four_bit(model, torch.float32 if train.precision == "fp32" else torch.bfloat16)
-    use_document_attention(model)
+    model = random_base(config, method, train, where)
     adapted = attach(model, method, targets_of(model), [1], 0)
     narrow(adapted, train.precision)
     if train.activation_checkpointing:
@@ -116,6 +114,25 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
     return DryRun(_peak(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
+
+
+def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
+    """As it is loaded: never in more than the precision policy keeps of it, one in 4 bits included."""
+    model = without_data(config)
+    compute = torch.float32 if train.precision == "fp32" else torch.bfloat16
+    if train.precision == "bf16_weights":
+        halve(model, model.parameters())
+    if getattr(method, "quantize", "none") == "nf4":
+        random_linears(model, compute, where)
+    elif train.precision == "bf16" and not isinstance(method, FullConfig):
+        halve(model, to_be_frozen(method, model))
+    for module in model.modules():
+        if all(tensor.is_meta for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+            module.to_empty(device=where, recurse=False)
+    model.tie_weights()
+    model.init_weights()
+    use_document_attention(model)
+    return model
 
 
 def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:
@@ -157,7 +174,7 @@ def main(path: Path) -> None:
     job = json.loads(path.read_text())
     config = transformers.AutoConfig.for_model(job["config"]["model_type"]).from_dict(job["config"])
     rows = [[(length, prompt) for length, prompt in row] for row in job["rows"]]
-    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows)
+    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows, job["where"])
     print(json.dumps(dataclasses.asdict(found)))
 
 

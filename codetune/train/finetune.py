@@ -22,7 +22,7 @@ from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.families import Family
 from codetune.models.load import LoadedModel
-from codetune.models.machine import hardware, peak_memory_bytes, versions
+from codetune.models.machine import hardware, peak_memory_bytes, process_bytes, versions
 from codetune.records import Json
 from codetune.runs import locked, read_rows, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
@@ -30,13 +30,13 @@ from codetune.train.checks import Watch, difference, eos_label_share, probe_batc
 from codetune.train.loop import train
 from codetune.train.material import prepare
 from codetune.train.monitor import validation_loss
-from codetune.train.out_of_memory import memory_limits
+from codetune.train.out_of_memory import memory_limits, shortage_of
 from codetune.train.parallel import ALONE, Group
 from codetune.train.precision import autocast, on_this_machine
 from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import METRICS, Run, Sampler
 from codetune.train.start import stands_on
-from codetune.train.subject import ADAPTER, adapt, load_base, reload, save, settle_method
+from codetune.train.subject import ADAPTER, adapt, let_go, load_base, reload, save, settle_method
 from codetune.train.summary import held_out, summarise
 from codetune.train.trackers import Trackers, open_trackers, require_trackers
 
@@ -81,16 +81,19 @@ def finetune(
         if group.leads:
             write_json(folder / "config.json", config)
         recipe = settle_method(recipe, group.size)
-        loaded = load_base(recipe)
+        process_bytes()  # of a forecast, should memory run out
+        with memory_limits(folder):
+            loaded = load_base(recipe)
         with group.leader_first():
             material = prepare(recipe, loaded)
         group.refuse_differing("models or data", f"{loaded.model_hash} {len(material.examples)} {material.steps}")
         told = spared(report or (lambda *_: None)), spared(warn)
         run = Run(Adapted(loaded.model, "base"), loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
-        before = _untuned(recipe, run)
-        run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
-        watch = Watch.over(run.adapted)
-        progress = _train(recipe, run, warn)
+        with memory_limits(folder, shortage_of(recipe, loaded.model.config, material)):
+            before = _untuned(recipe, run)
+            run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
+            watch = Watch.over(run.adapted)
+            progress = _train(recipe, run, warn)
         measured = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
         tuned = run.whole()
         if not group.leads:
@@ -100,7 +103,8 @@ def finetune(
         summary |= {"model_hash": loaded.model_hash, "base_format": loaded.weights_format, "hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(before.loss, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
-        summary["checks"] = watch.findings(tuned) | _checks(recipe, run, tuned, before, progress)
+        with memory_limits(folder):
+            summary["checks"] = watch.findings(tuned) | _checks(recipe, run, tuned, before, progress)
         summary["checks"]["eos_label_share"] = eos_label_share(material.examples, loaded.tokenizer.eos_id)
         if recipe.decontaminate is not None:
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
@@ -128,19 +132,21 @@ def _train(recipe: TrainRecipe, run: Run, warn: Callable[[str], None]) -> Progre
     run.spread()
     begun = max((row["step"] for row in read_rows(run.folder / METRICS)), default=0)
     opened = open_trackers(recipe, run.folder, begun, warn) if run.group.leads else contextlib.nullcontext(Trackers())
-    with opened as run.trackers, memory_limits(run.folder):
+    with opened as run.trackers:
         return train(run)
 
 
 def _checks(recipe: TrainRecipe, run: Run, tuned: Adapted, before: Before, progress: Progress) -> dict[str, Any]:
-    """What the gates need to know of losses and logits."""
+    """What the gates need to know of losses and logits. The tuned model is used up."""
     logits = _probed(recipe, tuned, run.family, before.probe)
     found = {
         "losses": progress.step + (not progress.losses_finite), "non_finite_losses": int(not progress.losses_finite),
         "adapter_effect": difference(logits, before.logits),
     }  # fmt: skip
     if recipe.architecture is None:
-        again = reload(recipe, run.folder)[1]
+        if run.shards is None:
+            let_go(tuned)  # so that the base never lies in memory twice
+        again = reload(recipe, run.folder, whole=False)[1]
         found["reload_difference"] = difference(_probed(recipe, again, run.family, before.probe), logits)
     return found
 

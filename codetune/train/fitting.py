@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codetune.batches import Batch, full_rows
-from codetune.config import FullConfig, LoraConfig, LoraSettings, QloraConfig, TrainRecipe
+from codetune.batches import Batch, collate, full_rows
+from codetune.config import CHANGES_ROUNDING, FullConfig, LoraConfig, LoraSettings, QloraConfig, TrainConfig, TrainRecipe
+from codetune.data.pack import Row, row_tokens
 from codetune.errors import UserError
 from codetune.models.forecast import Machine
+from codetune.models.outline import outline_of, without_data
 from codetune.train.memory import forecast_memory
+from codetune.train.plan import micro_batches
+from codetune.train.run import Material
 
 NAMED = 3
+MEMORY_ALONE = CHANGES_ROUNDING  # settings of `train` that a checkpoint may be gone on from with
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,21 @@ class Change:
     peak: int
 
 
-def changes_that_fit(recipe: TrainRecipe, config: Any, longest: Sequence[Batch], machine: Machine, limit: int = NAMED) -> list[Change]:
-    """At most so many changes that bring the run's forecast under the machine's memory; fewer, or none, where nothing more would."""
+def changes_that_fit(
+    recipe: TrainRecipe, config: Any, longest: Sequence[Batch], machine: Machine, limit: int = NAMED, keys: Collection[str] | None = None
+) -> list[Change]:
+    """At most so many changes that bring the run's forecast under the machine's memory; fewer, or none, where nothing more would.
+
+    Of settings of `train` with these `keys` alone, where they are given.
+    """
     found: list[Change] = []
+    parameters = outline_of(without_data(config)).parameters
     for settings, train, method in _candidates(recipe):
+        if keys is not None and (method is not None or not train.keys() <= set(keys)):
+            continue
         changed = recipe.model_copy(update={"train": recipe.train.model_copy(update=train), **({"method": method} if method else {})})
+        if _least(changed, parameters) > machine.memory_bytes:
+            continue
         rows = min(changed.train.micro_batch_size, max(len(batch.input_ids) for batch in longest))
         width = min(changed.train.max_seq_len, max(batch.input_ids.shape[1] for batch in longest))
         smaller = {"micro_batch_size", "max_seq_len"} & train.keys()
@@ -43,12 +58,38 @@ def changes_that_fit(recipe: TrainRecipe, config: Any, longest: Sequence[Batch],
     return found
 
 
+def _least(recipe: TrainRecipe, parameters: int) -> int:
+    """Bytes that full fine-tuning takes at the least, to spare what is far too much a trace: weights, gradients and moments."""
+    if not isinstance(recipe.method, FullConfig):
+        return 0
+    moments = {"adamw": 8, "adam": 8, "muon": 4, "adamw_8bit": 2, "adafactor": 0}[recipe.train.optimizer]
+    return parameters * (moments + (4 if recipe.train.precision == "bf16_weights" else 8))
+
+
 def advice(peak: int, machine: Machine, changes: Sequence[Change]) -> str:
     """One line: how much is missing, and what would fit."""
     short = f"{peak / 1e9:.1f} GB forecast, {machine.memory_bytes / 1e9:.1f} GB on {machine.name}"
     if not changes:
         return f"{short}; nothing that codetune can change would fit: take a smaller model or a larger machine"
-    return f"{short}; these would fit: " + ", or ".join(f"{one.settings} ({one.peak / 1e9:.1f} GB)" for one in changes)
+    return f"{short}; these would fit: {named(changes)}"
+
+
+def named(changes: Sequence[Change]) -> str:
+    """The changes in words, each with its forecast."""
+    return ", or ".join(f"{one.settings} ({one.peak / 1e9:.{2 if one.peak < 1e10 else 1}f} GB)" for one in changes)
+
+
+def longest_batches(material: Material, train: TrainConfig) -> list[Batch]:
+    """The micro-batch with the most tokens, padding included, and the one with the most attention, where it is another."""
+    groups = [group for step in material.steps for group in micro_batches(step, material.rows, train.micro_batch_size)]
+    most = max(groups, key=lambda group: len(group) * max(map(row_tokens, group)))
+    widest = max(groups, key=_attention)
+    return [collate(material.examples, group, train.packing) for group in ([most] if most is widest else [most, widest])]
+
+
+def _attention(group: Sequence[Row]) -> int:
+    """Scores of one head: every document is as wide as the longest."""
+    return sum(map(len, group)) * max(stop - start for row in group for _, start, stop in row) ** 2
 
 
 def _candidates(recipe: TrainRecipe) -> Iterator[tuple[str, dict[str, Any], Any]]:

@@ -14,25 +14,23 @@ Bytes of one process, by what they are for:
                   for each number of targets (the LM head), three for each shape of batch and of linear layer. The size was fitted to
                   one machine (1.28, 1.82 and 2.62 GB at the peak after 50, 120 and 400 thousand tokens of recipes/train-lora.yaml).
 
-Their sum is the peak of training. Before it the base is loaded in its own type, and after it what was saved is loaded once more beside
-it and compared: `loading` and `reloading` are the peaks of these, and may be more. `generation` is that of answering with the tuned
-model, and `disk` what the run folder may hold at once.
+Their sum is the peak of training. `loading` is that before it: a base that is kept in bf16 is loaded in float32 first where it is not
+published in bf16, on a CPU; a GPU never sees that. `reloading` is that after it, when what was saved is loaded in the place of what was
+trained, and compared. `generation` is that of answering with the tuned model, and `disk` what the run folder may hold at once.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 
 from codetune.batches import IGNORED, Batch
-from codetune.config import DecodingConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainConfig
+from codetune.config import DecodingConfig, FullConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainConfig
 from codetune.methods import Adapted, attach
 from codetune.models.attention import use_document_attention
 from codetune.models.checkpointing import checkpoint_layers
@@ -40,6 +38,7 @@ from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
 from codetune.models.forward import logits_of, summed_loss
 from codetune.models.load import no_dropout
+from codetune.models.machine import process_bytes
 from codetune.models.outline import Outline, outline_of, without_data
 from codetune.models.seq2seq import Pairs, pairs_of
 from codetune.train.four_bit import in_four_bits
@@ -101,33 +100,35 @@ def forecast_memory(
     again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
     outline = outline_of(without_data(config))
     depth = outline.family.num_layers
-    if again and depth > DEPTHS[1] and not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig):
+    even = not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig)
+    # Gradients that come as activations go: where all weights have some, the peak moves with the depth.
+    if even and depth > DEPTHS[1] and (again or not isinstance(method, FullConfig)):
         few, more = (_at_depth(config, layers, method, train, batches, gpu, again) for layers in DEPTHS)
         found = few.at(more, DEPTHS, depth)
     else:
         found = _at_depth(config, depth, method, train, batches, gpu, again)
-    process = 0 if gpu else _process_bytes()
-    narrow_base = train.precision == "bf16_weights" or _four_bit(method)
-    base = found.resident if narrow_base else 4 * found.base_parameters
+    process = 0 if gpu else process_bytes()
+    base = found.resident if isinstance(method, FullConfig) else found.resident - found.all_gradients  # as much as what trains itself
+    if not gpu and _widened_first(config, method, train):
+        base = 4 * found.base_parameters
     in_pass = found.weights + found.gradients + found.activations + found.logits + found.temporary
     in_step = found.resident + found.all_gradients + found.step_temporary
-    generating = base if narrow_base else found.resident
     parts = {name: getattr(found, name) for name in ("weights", "gradients", "activations", "logits", "temporary")}
     if in_step > in_pass:
         parts = {"weights": found.resident, "gradients": found.all_gradients, "activations": 0, "logits": 0}
         parts["temporary"] = found.step_temporary
     return MemoryForecast(
         process=process, **parts, optimiser=found.optimiser, kernels=_kernel_bytes(outline, train, set(passes), gpu),
-        loading=process + base, reloading=process + found.resident + base,
-        generation=process + generating + _generation_bytes(outline, method, train, decoding or DecodingConfig(), 4),
+        loading=process + base, reloading=process + found.resident,
+        generation=process + found.resident + _generation_bytes(outline, method, train, decoding or DecodingConfig(), 4),
         disk=_disk_bytes(outline, method, train, found),
     )  # fmt: skip
 
 
-@functools.cache
-def _process_bytes() -> int:
-    """Once: what later forecasts leave behind is none of the run's."""
-    return int(psutil.Process().memory_info().rss)
+def _widened_first(config: Any, method: MethodConfig, train: TrainConfig) -> bool:
+    """Whether a base that is to be frozen in bf16 is in float32 first: see `models.load`."""
+    halved = train.precision == "bf16" and not isinstance(method, FullConfig) and not _four_bit(method)
+    return halved and getattr(config, "dtype", None) != torch.bfloat16
 
 
 def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:

@@ -12,13 +12,17 @@ docs/precision.md.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from codetune.config import Quantize, TrainConfig, TrainPrecision, TrainRecipe
+from codetune.config import BitFitConfig, LoraSettings, MethodConfig, Quantize, TrainConfig, TrainPrecision, TrainRecipe
 from codetune.methods import Adapted
+from codetune.methods.low_rank import chosen_layers
+from codetune.models.families import targets_of
+from codetune.models.forecast import Machine
 from codetune.models.machine import computes_in_bf16, device, settled_precision
 from codetune.models.quantized import bitsandbytes
 
@@ -37,6 +41,16 @@ def on_this_machine(recipe: TrainRecipe) -> TrainRecipe:
     return recipe.model_copy(update={"device": chosen, "train": recipe.train.model_copy(update={"precision": precision})})
 
 
+def on_machine(recipe: TrainRecipe, machine: Machine) -> TrainRecipe:
+    """The recipe as it would be settled on a machine; one that is not here is taken to have every device and package asked for."""
+    if machine.here:
+        return on_this_machine(recipe)
+    precision = recipe.train.precision
+    if precision == "auto":
+        precision = "bf16" if machine.bf16 else "fp32"
+    return recipe.model_copy(update={"device": machine.device, "train": recipe.train.model_copy(update={"precision": precision})})
+
+
 def slow_here(recipe: TrainRecipe) -> str:
     """What to say where a settled recipe asks for bf16 and its device must imitate it; else ""."""
     if recipe.train.precision.startswith("bf16") and not computes_in_bf16(recipe.device):
@@ -50,12 +64,15 @@ def quantize_of(recipe: TrainRecipe) -> Quantize:
     return found
 
 
-def loading(recipe: TrainRecipe) -> dict[str, Any]:
-    """How a settled recipe's base is loaded: the keywords of `load_model`."""
+def loading(recipe: TrainRecipe, whole: bool = False) -> dict[str, Any]:
+    """How a settled recipe's base is loaded: the keywords of `load_model`. `whole`: without its frozen matrices in bf16 already."""
     precision = recipe.train.precision
     dtype = torch.bfloat16 if precision == "bf16_weights" else torch.float32
     compute = torch.float32 if precision == "fp32" else torch.bfloat16
-    return {"dtype": dtype, "device": recipe.device, "quantize": quantize_of(recipe), "compute": compute}
+    settings: dict[str, Any] = {"dtype": dtype, "device": recipe.device, "quantize": quantize_of(recipe), "compute": compute}
+    if recipe.train.precision == "bf16" and recipe.method.name != "full" and quantize_of(recipe) == "none" and not whole:
+        settings["halved"] = partial(to_be_frozen, recipe.method)
+    return settings
 
 
 def autocast(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -71,6 +88,19 @@ def narrow(adapted: Adapted, precision: TrainPrecision) -> None:
         for parameter in adapted.root.parameters():
             if parameter.is_floating_point():  # what is in 4 bits is packed in bytes
                 parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def to_be_frozen(method: MethodConfig, model: Any) -> list[torch.nn.Parameter]:
+    """Of a model without the method yet, what `halve_frozen_linears` will find to halve with it: so it is loaded that way at once."""
+    tied, measured, found = model.get_input_embeddings().weight, list[str](), list[torch.nn.Parameter]()
+    if isinstance(method, LoraSettings) and method.dora:
+        measured = chosen_layers(method.target_modules, targets_of(model))
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear | Conv1D) or name.rpartition(".")[2] in measured or module.weight is tied:
+            continue
+        added_inside = type(module) in (torch.nn.Linear, Conv1D) and not isinstance(method, BitFitConfig)
+        found += [own for key, own in module.named_parameters(recurse=False) if key == "weight" or added_inside]
+    return found
 
 
 def halve_frozen_linears(adapted: Adapted) -> None:

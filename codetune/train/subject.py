@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
 from codetune.config import FullConfig, TrainRecipe
@@ -80,13 +81,25 @@ def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
         raise UserError(f"cannot save to {folder}: {error}; free disk space and run the same command again, the training is kept") from None
 
 
-def reload(recipe: TrainRecipe, folder: Path) -> tuple[LoadedModel, Adapted]:
-    """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits."""
+def let_go(adapted: Adapted) -> None:
+    """Free a model's weights, whoever still holds the model: it computes nothing any more."""
+    for tensor in (*adapted.root.parameters(), *adapted.root.buffers()):
+        tensor.grad = None
+        tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def reload(recipe: TrainRecipe, folder: Path, whole: bool = True) -> tuple[LoadedModel, Adapted]:
+    """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits.
+
+    With `whole` a base whose matrices were in bf16 while they were frozen is in float32, to answer with; without, as in the training.
+    """
     recipe = on_this_machine(recipe)
     if recipe.method.name == "full":
         loaded = load_model(str(folder / ADAPTER), **loading(recipe))
         return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(recipe.model, **loading(recipe))
+    loaded = load_model(recipe.model, **loading(recipe, whole))
     adapted = load_adapter(loaded.model, folder / ADAPTER)
     if recipe.train.precision == "bf16_weights":
         narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32

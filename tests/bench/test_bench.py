@@ -13,9 +13,8 @@ from bench.job import Job, Measurement, System
 from bench.material import take
 from bench.ours import material
 from bench.table import Cell, counterpart, disagreement, markdown, ratio
-from bench.training import LEARNING_RATES, SYSTEMS, fits
+from bench.training import COMPARED, LEARNING_RATES, SYSTEMS, fits
 from bench.turns import error_line
-from codetune.config import METHOD_NAMES
 from codetune.data.tokenise import join
 
 OURS, PEER = System("codetune", peer=False), System("TRL fp32", peer=True)
@@ -116,10 +115,10 @@ def test_the_first_line_of_a_failure(stderr: str, line: str) -> None:
 
 
 def test_every_method_has_a_learning_rate_and_both_precisions_have_codetune() -> None:
-    assert set(LEARNING_RATES) == set(METHOD_NAMES)
+    assert set(LEARNING_RATES) == set(COMPARED)
     assert {system.precision for system in SYSTEMS if not system.peer} == {system.precision for system in SYSTEMS}
     flattened = next(system for system in SYSTEMS if system.padding_free)
-    assert [method for method in METHOD_NAMES if fits(flattened, method)] == ["full", "lora"]
+    assert [method for method in COMPARED if fits(flattened, method)] == ["full", "lora"]
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ from codetune.prompts.template import Template, make_template
 from codetune.records import Document, Message, Problem
 from tests.data.test_tokenise import Letters
 from tests.prompts.test_template import CHATS, chat
-from tests.real_tokenizers import code_llama, deepseek_coder, gpt2, llama2, starcoder
+from tests.real_tokenizers import code_llama, deepseek_coder, falcon, gpt2, llama2, starcoder
 
 BOS, EOS = 1, 0  # of Letters, which makes one token of each character
-REAL = [gpt2, llama2, code_llama, starcoder, deepseek_coder]
+REAL = [gpt2, llama2, code_llama, starcoder, deepseek_coder, falcon]
 TALK = Document(
     "talk/0",
     messages=(

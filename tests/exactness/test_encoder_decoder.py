@@ -6,12 +6,13 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
 import transformers
 
-from codetune.batches import Batch, collate, make_rows
+from codetune.batches import batch_of, collate, make_rows
 from codetune.config import DecodingConfig
 from codetune.data.tokenise import TokenisedExamples
 from codetune.generate.engine import OwnEngine
@@ -91,9 +92,9 @@ def test_the_reference_would_see_padding(name: str) -> None:
 
 def test_an_example_is_cut_where_its_answer_begins() -> None:
     """By hand: a prompt of 2 tokens beside one of 1, with CodeT5's marks round both."""
-    ids = torch.tensor([[1, 7, 8, 9, 2], [1, 5, 2, 0, 0]])
-    documents, targets = (ids > 0).long(), torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 0, 0]]).bool()
-    batch = Batch(ids, documents, torch.zeros_like(ids), targets)
+    ids = np.array([[1, 7, 8, 9, 2], [1, 5, 2, 0, 0]])
+    documents, targets = (ids > 0).astype(np.int64), np.array([[0, 0, 0, 1, 1], [0, 0, 1, 0, 0]], dtype=bool)
+    batch = batch_of(ids, documents, np.zeros_like(ids), targets)
     _, family = tiny("plbart", marks=Marks((2,), (0, 1)))
     found = pairs_of(batch, family)
     assert found.prompt_ids[:, :4].tolist()[0] == [1, 7, 8, 2]

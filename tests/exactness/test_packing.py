@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from codetune.batches import collate, make_rows
 from codetune.config import Packing
-from codetune.data.tokenise import TokenisedExamples, join
-from codetune.methods import Adapted, SoftPrompt
+from codetune.data.tokenise import TokenisedExamples
+from codetune.methods import Adapted
 from codetune.models.attention import LAYOUT
-from codetune.models.families import Family, family_of
-from codetune.models.forward import attention_inputs, hidden_states, logits_of, prefix_cache, summed_loss
-from tests.exactness.tiny import FAMILIES, KINDS, PAIRS, TOLERANCE, VOCAB, adapted_tiny
-
-LENGTHS = (4, 19, 9, 12, 2, 25, 7)
-
-
-def examples() -> TokenisedExamples:
-    rng = np.random.default_rng(3)
-    return join([rng.integers(3, VOCAB, length).tolist() for length in LENGTHS], [min(3, length - 1) for length in LENGTHS])
-
-
-def alone(adapted: Adapted, ids: torch.Tensor) -> torch.Tensor:
-    """Logits of one example as stock transformers computes them: no mask of ours, no packing."""
-    model: Any = adapted.model
-    if adapted.soft_prompt is SoftPrompt.EMBEDDINGS:
-        embeds = torch.cat([adapted.virtual_embeddings(), model.get_input_embeddings()(ids)])
-        return model(inputs_embeds=embeds[None], use_cache=False).logits[0, adapted.num_virtual_tokens :]
-    if adapted.soft_prompt is SoftPrompt.KEYS_VALUES:
-        cache = prefix_cache(adapted, family_of(model.config), 1)
-        return model(input_ids=ids[None], past_key_values=cache).logits[0]
-    return model(input_ids=ids[None], use_cache=False).logits[0]
-
-
-def reference(adapted: Adapted, data: TokenisedExamples) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss summed over the examples run alone, and its gradients."""
-    adapted.root.zero_grad()
-    total = 0.0
-    for index in range(len(data)):
-        ids = torch.from_numpy(data.example(index).astype(np.int64))
-        targets = torch.from_numpy(data.targets(index))
-        logits = alone(adapted, ids)
-        loss = torch.nn.functional.cross_entropy(logits[:-1][targets[1:]].double(), ids[1:][targets[1:]], reduction="sum")
-        loss.backward()
-        total += float(loss.detach())
-    return total, {name: p.grad.clone() for name, p in adapted.trained().items()}
+from codetune.models.families import Family
+from codetune.models.forward import attention_inputs, hidden_states, logits_of, summed_loss
+from codetune.probe.subject import LENGTHS, alone
+from codetune.probe.subject import loss_alone as reference
+from codetune.probe.subject import texts as examples
+from tests.exactness.tiny import FAMILIES, KINDS, PAIRS, TOLERANCE, adapted_tiny
 
 
 def packed(

@@ -7,46 +7,15 @@ from typing import Any
 import torch
 import transformers
 
-from codetune.config import (
-    BitFitConfig,
-    BottleneckConfig,
-    DoraConfig,
-    FullConfig,
-    Ia3Config,
-    LnTuningConfig,
-    LoraConfig,
-    LoraPlusConfig,
-    MethodConfig,
-    PissaConfig,
-    PrefixTuningConfig,
-    PromptTuningConfig,
-    PTuningConfig,
-    RsLoraConfig,
-    VeraConfig,
-)
 from codetune.methods import Adapted, attach
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.load import no_dropout
+from codetune.probe import subject
 
 VOCAB = 61
 FAMILIES = ("gpt2", "llama", "mistral", "falcon")
-METHODS: dict[str, MethodConfig] = {
-    "full": FullConfig(),
-    "lora": LoraConfig(lora_rank=3, lora_alpha=6),
-    "rslora": RsLoraConfig(lora_rank=3, lora_alpha=6),
-    "dora": DoraConfig(lora_rank=3, lora_alpha=6),
-    "pissa": PissaConfig(lora_rank=3, lora_alpha=6),
-    "lora_plus": LoraPlusConfig(lora_rank=3, lora_alpha=6),
-    "vera": VeraConfig(vera_rank=7),
-    "ia3": Ia3Config(),
-    "bottleneck": BottleneckConfig(bottleneck_size=3),
-    "bitfit": BitFitConfig(),
-    "ln_tuning": LnTuningConfig(),
-    "prefix_tuning": PrefixTuningConfig(num_virtual_tokens=5),
-    "prompt_tuning": PromptTuningConfig(num_virtual_tokens=5),
-    "p_tuning": PTuningConfig(num_virtual_tokens=5, encoder_hidden_size=8),
-}
+METHODS = {name: method for name, method in subject.METHODS.items() if name != "qlora"}  # whose base is in 4 bits
 PAIRS = [(family, method) for family in FAMILIES for method in METHODS if method != "bitfit" or family == "gpt2"]  # which has biases
 KINDS = ("full", "lora", "prefix_tuning", "prompt_tuning", "p_tuning")  # one for each way in which a method meets rows and batches
 # Llama and Mistral compute RMSNorm in float32 whatever the model's dtype is.

@@ -47,7 +47,7 @@ def test_time_follows_the_work() -> None:
 
 
 def test_the_rate_is_measured_on_this_machine() -> None:
-    assert 1e6 < measure_rate(meta(CONFIGS["llama"]), TrainConfig(), 64, seconds=0.01) < 1e15
+    assert 1e6 < measure_rate(meta(CONFIGS["llama"]), TrainConfig(), 64, "cpu", seconds=0.01) < 1e15
 
 
 def test_unknown_target_modules_are_named() -> None:

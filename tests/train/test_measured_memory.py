@@ -29,6 +29,6 @@ def test_forecast_is_within_a_tenth_of_what_is_held(method: str, monkeypatch: py
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings: MethodConfig = TypeAdapter(MethodConfig).validate_python({"name": method})
     batch, train = full_rows(2, 512), TrainConfig(batch_tokens=1024, micro_batch_size=2, max_seq_len=512)
-    found = measured_in_child(CONFIG, settings, train, documents_of(batch))
+    found = measured_in_child(CONFIG, settings, train, documents_of(batch), "cpu")
     forecast = forecast_memory(CONFIG, settings, train, [batch])
     assert found.before + forecast.training - forecast.process == pytest.approx(found.peak, rel=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import transformers
 from pydantic import TypeAdapter
 
 from codetune.batches import Batch, full_rows
-from codetune.config import METHOD_NAMES, DataConfig, FullConfig, LoraConfig, MethodConfig, TrainConfig, TrainRecipe
+from codetune.config import METHOD_NAMES, DataConfig, FullConfig, LoraConfig, MethodConfig, TrainConfig, TrainPrecision, TrainRecipe
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import use_document_attention
@@ -21,12 +22,16 @@ from codetune.models.forward import summed_loss
 from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.outline import without_data
 from codetune.train import memory
+from codetune.train.dry_run import random_base
 from codetune.train.fitting import advice, changes_that_fit
+from codetune.train.four_bit import four_bit_bytes
 from codetune.train.memory import forecast_memory, optimiser_bytes, shaped
 from codetune.train.optimizer import make_optimizer
 from codetune.train.out_of_memory import memory_limits
+from codetune.train.precision import narrow
 from codetune.train.resume import CHECKPOINT
 from codetune.train.trace import trace
+from tests.exactness.wide import wide_config
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 256, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -80,26 +85,47 @@ def test_what_a_pass_keeps_is_what_autograd_keeps(family: str, method: str) -> N
     assert found.kept == pytest.approx(kept_by_autograd(config, METHODS[method], batch), rel=0.1)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "muon"])
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_optimisers_hold_what_is_forecast(optimizer: str, method: str) -> None:
-    config, train = CONFIGS["gpt2"], TrainConfig.model_validate({"optimizer": optimizer})
+@pytest.mark.parametrize("precision", ["fp32", "bf16_weights"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "muon", "adamw_8bit", "adafactor"])
+@pytest.mark.parametrize("method", ["full", "lora", "p_tuning"])
+def test_optimisers_hold_what_is_forecast(optimizer: str, method: str, precision: TrainPrecision) -> None:
+    """A step for real, on tensors of which some are too small for 8 bits; tables and steps that do not grow with a tensor aside."""
+    config, train = CONFIGS["gpt2"], TrainConfig.model_validate({"optimizer": optimizer, "precision": precision})
     model = transformers.AutoModelForCausalLM.from_config(config)
-    trained = attach(model, METHODS[method], targets_of(model), [1], 0).trained()
+    adapted = attach(model, METHODS[method], targets_of(model), [1], 0)
+    narrow(adapted, precision)
+    trained = adapted.trained()
     made = make_optimizer(trained, train, 1e-3)
     for parameter in trained.values():
         parameter.grad = torch.ones_like(parameter)
     made.step()
-    states = [value for part in made.parts for state in part.state.values() for value in state.values()]
-    held = sum(value.numel() * value.element_size() for value in states if isinstance(value, torch.Tensor) and value.ndim)
+    states = [(key, value) for part in made.parts for state in part.state.values() for key, value in state.items()]
+    grown = {value.untyped_storage().data_ptr(): value for key, value in states if isinstance(value, torch.Tensor) and "qmap" not in key}
+    held = sum(value.numel() * value.element_size() for value in grown.values() if value.ndim)
     sizes = [(name, tuple(parameter.shape), parameter.element_size()) for name, parameter in trained.items()]
     assert optimiser_bytes(sizes, train) == held
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "prefix_tuning"])
-def test_deep_models_are_as_deep_as_all_their_layers(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine layers from three and four, against nine (with prefixes every layer is traced)."""
+def test_a_model_published_in_bf16_is_forecast_as_it_is_trained() -> None:
+    """In float32 where the policy says so; only loading it in bf16 takes less."""
+    config = copy.deepcopy(CONFIGS["llama"])
+    for method, precision in ((FullConfig(), "fp32"), (LoraConfig(), "bf16")):
+        train = TrainConfig.model_validate({"precision": precision})
+        found = []
+        for dtype in (torch.float32, torch.bfloat16):
+            config.dtype = dtype
+            found.append(forecast_memory(config, method, train, [full_rows(1, WIDTH)]))
+            assert config.dtype == dtype
+        assert found[0].training == found[1].training
+        assert (found[0].loading > found[1].loading) == (precision == "bf16")
+
+
+@pytest.mark.parametrize("batch_tokens", [4096, WIDTH])
+@pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning", "bottleneck", "ia3", "qlora", "prefix_tuning"])
+def test_deep_models_are_as_deep_as_all_their_layers(method: str, batch_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine layers from three and four, against nine (with prefixes, and for a step in one pass of all weights, every layer is traced)."""
     config, train = transformers.LlamaConfig(**SHAPE | {"num_hidden_layers": 9}), TrainConfig(precision="bf16")
+    train = train.model_copy(update={"batch_tokens": batch_tokens})
     few = forecast_memory(config, METHODS[method], train, [full_rows(1, WIDTH)], gpu=True)
     monkeypatch.setattr(memory, "DEPTHS", (100, 101))
     assert few == forecast_memory(config, METHODS[method], train, [full_rows(1, WIDTH)], gpu=True)
@@ -125,6 +151,18 @@ def test_less_is_kept_with_checkpointing_and_for_a_smaller_batch() -> None:
     twice = forecast_memory(config, plain, train.model_copy(update={"activation_checkpointing": True}), [full_rows(4, WIDTH)], gpu=True)
     assert one.activations < 0.35 * four.activations
     assert twice.activations < 0.5 * four.activations
+
+
+def test_a_base_in_4_bits_holds_what_is_forecast() -> None:
+    """bitsandbytes' own tensors of a real one, scales of scales included."""
+    config = wide_config("gpt2")
+    model = random_base(copy.deepcopy(config), METHODS["qlora"], TrainConfig(precision="bf16"), "cpu")
+    layers = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    states = [layer.weight.quant_state for layer in layers]
+    tables = [part for state in states for part in (state.absmax, state.code, state.state2.absmax, state.state2.code)]
+    held = sum(tensor.numel() * tensor.element_size() for tensor in (*(layer.weight for layer in layers), *tables))
+    assert held == sum(four_bit_bytes(state.shape.numel()) for state in states)
+    assert len(layers) == 4 * config.n_layer
 
 
 def test_gpus_by_name_and_by_memory() -> None:
