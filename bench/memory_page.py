@@ -113,8 +113,8 @@ def _measured(record: dict[str, Any] | None) -> str:
         return "\n".join([*lines, "Not yet: `python -m bench memory`.", ""])
     lines += [
         f"{record['machine']['cpu']}, one thread, torch {record['versions']['torch']}; two steps on random weights, each in a process of "
-        "its own: resident memory, Python and its libraries included, glibc as it comes. Its heap holds memory that it cannot use: on GPT-2 "
-        "124M and on 33 million parameters in fp32 the forecast is within a tenth once `MALLOC_MMAP_THRESHOLD_=131072` is set, at nearly "
+        "its own: resident memory, Python and its libraries included, glibc as it comes. Its heap holds memory that it cannot use: on "
+        "GPT-2 124M and on 33 million parameters in fp32 the forecast is within a tenth once `MALLOC_MMAP_THRESHOLD_=131072` is set, at nearly "
         "half again the CPU time on GPT-2 (`tests/train/test_measured_memory.py`). On these rows that was not tried.", "",
         "| model | method | precision | rows x tokens | forecast GB | measured GB | forecast/measured |",
         "|---|---|---|---|---:|---:|---:|",
