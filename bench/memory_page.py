@@ -28,10 +28,10 @@ HEAD = """# Memory: what fits which GPU
 
 **Forecast, not measured**, but for the last table: one packed row of 1,024 tokens a pass and four passes a step (on GPT-2, soft prompts
 take up 20 of the tokens), computed from the shapes alone as `codetune plan --gpu` does. GB are 10^9 bytes, the peak of the whole run:
-training, loading, and loading again for the reload check. `bf16` keeps what trains in fp32 (exact masters); `bf16_weights` keeps all in
+training, loading before it, and loading after it for the reload check.
+`bf16` keeps what trains in fp32 (exact masters); `bf16_weights` keeps all in
 bf16, rounded at random ([precision.md](precision.md)); `+c` computes layers twice. A GPU counts as having 1 GB less than its name says.
 `python -m bench memory --gpu` measures this on a GPU; that has not been done yet.
-A number that `+c` does not lower is that of the reload check, which holds the base twice.
 
 """
 
@@ -114,8 +114,8 @@ def _measured(record: dict[str, Any] | None) -> str:
     lines += [
         f"{record['machine']['cpu']}, one thread, torch {record['versions']['torch']}; two steps on random weights, each in a process of "
         "its own: resident memory, Python and its libraries included, glibc as it comes. Its heap holds memory that it cannot use: on "
-        "GPT-2 124M and on 33 million parameters in fp32 the forecast is within a tenth once `MALLOC_MMAP_THRESHOLD_=131072` is set, at nearly "
-        "half again the CPU time on GPT-2 (`tests/train/test_measured_memory.py`). On these rows that was not tried.", "",
+        "GPT-2 124M and on 33 million parameters in fp32 the forecast is within a tenth once `MALLOC_MMAP_THRESHOLD_=131072` is set, at "
+        "nearly half again the CPU time on GPT-2 (`tests/train/test_measured_memory.py`). On these rows that was not tried.", "",
         "| model | method | precision | rows x tokens | forecast GB | measured GB | forecast/measured |",
         "|---|---|---|---|---:|---:|---:|",
     ]  # fmt: skip
