@@ -77,9 +77,16 @@ def peak_memory_bytes(device: str = "auto") -> int:
     chosen = available_devices()[0] if device == "auto" else device
     if chosen == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB on Linux
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    resident = resident_peak_bytes()
     return max(resident, torch.mps.driver_allocated_memory()) if chosen == "mps" else resident
+
+
+def resident_peak_bytes() -> int:
+    """The most main memory that this process has held. On Linux not by `ru_maxrss`, which is inherited from whatever process started it."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes there, else KiB
 
 
 def hardware() -> Json:

@@ -32,6 +32,7 @@ from codetune.models.attention import use_document_attention
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import halve, no_dropout
+from codetune.models.machine import peak_memory_bytes
 from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
@@ -113,7 +114,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
             torch.cuda.synchronize()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
-    return DryRun(_peak(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
+    return DryRun(peak_memory_bytes(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
 
 
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
@@ -160,13 +161,6 @@ def _reset_peak(where: str) -> None:
         torch.cuda.reset_peak_memory_stats()
     else:
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak(where: str) -> int:
-    if where == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def main(path: Path) -> None:

@@ -21,6 +21,7 @@ from codetune.config import LoraConfig, MethodConfig, TrainConfig
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.methods import attach
 from codetune.models.families import targets_of
+from codetune.probe.probes import run_in
 from codetune.runs import read_rows
 from codetune.train.loop import train
 from codetune.train.monitor import validation_loss
@@ -231,6 +232,9 @@ GOLDEN = {
 }
 
 
+GOLDEN_QLORA = [5.243885, 5.363627, 4.914964, 5.272713]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_golden_losses(method: str, tmp_path: Path) -> None:
     """Recorded once from this code, in fp32: a change that means to keep the numbers keeps these."""
@@ -264,6 +268,12 @@ def test_golden_losses_of_every_policy(method: str, optimizer: str, precision: s
     train(run)
     close = {"rel": 1e-5} if precision == "fp32" else {"rel": 5e-3}
     assert [loss for _, loss in losses(tmp_path)] == pytest.approx(GOLDEN_POLICIES[method, optimizer, precision], **close)
+
+
+def test_golden_losses_of_qlora(tmp_path: Path) -> None:
+    """On a base in 4 bits, four steps."""
+    train(run_in("llama", "qlora", tmp_path))
+    assert [loss for _, loss in losses(tmp_path)] == pytest.approx(GOLDEN_QLORA, rel=1e-4)
 
 
 def test_all_methods_see_the_same_batches(tmp_path: Path) -> None:

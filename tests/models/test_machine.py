@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,22 @@ def test_a_model_says_what_it_computes_in() -> None:
     layer = torch.nn.Linear(2, 2)
     assert computed_in(layer) == "fp32"
     assert computed_in(layer.to(torch.bfloat16)) == "bf16"
+
+
+HEIR = """
+from codetune.models.machine import resident_peak_bytes, resource
+print(resident_peak_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+RICH = """
+import subprocess, sys
+held = bytearray(b"x") * (1 << 30)
+subprocess.run([sys.executable, "-W", "ignore", "-c", sys.argv[1]], check=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_a_peak_is_the_processs_own() -> None:
+    """Not that of the process which started it: `ru_maxrss` would say so."""
+    done = subprocess.run([sys.executable, "-c", RICH, HEIR], check=True, capture_output=True, text=True, timeout=120)
+    peak, inherited = map(int, done.stdout.split())
+    assert peak < 1 << 30 <= inherited
