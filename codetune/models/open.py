@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from codetune.config import Precision, Quantize
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import device
+from codetune.models.merge import DTYPES
 from codetune.models.stages import read, tuned_folder, unmergeable
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def open_model(
@@ -30,11 +27,11 @@ def open_model(
         name, tuned = found
     folder = None if tuned is None else tuned_folder(tuned)
     if folder is not None and (folder / "config.json").exists():
-        loaded = load_model(str(folder), _DTYPES[precision], device(on), quantize or "none")
+        loaded = load_model(str(folder), DTYPES[precision], device(on), quantize or "none")
         return loaded, Adapted(loaded.model, "full")
     trained_on = "fp32" if folder is None else read(folder.parent / "train.json").get("base_format", "fp32")
     quantize = quantize or ("nf4" if trained_on.startswith("nf4") else "none")
-    loaded = load_model(name, _DTYPES[precision], device(on), quantize)
+    loaded = load_model(name, DTYPES[precision], device(on), quantize)
     if folder is None:
         return loaded, Adapted(loaded.model, "base")
     if trained_on == loaded.weights_format:  # a hash is over the weights as they are loaded

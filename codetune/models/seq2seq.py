@@ -83,12 +83,18 @@ def pairs_of(batch: Batch, family: Family) -> Pairs:
 def predicting_states(model: Any, family: Family, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The decoder's last hidden states that predict the answers' tokens, [targets, hidden size], and those tokens, [targets]."""
     pairs = pairs_of(batch, family)
+    predicting = pairs.labels != IGNORED
+    return answer_states(model, pairs)[predicting], pairs.labels[predicting]
+
+
+def answer_states(model: Any, pairs: Pairs) -> torch.Tensor:
+    """The decoder's last hidden states at all places of the answers, padding too, [rows, tokens, hidden size]."""
     encoded = model.get_encoder()(input_ids=pairs.prompt_ids, attention_mask=pairs.prompt_mask).last_hidden_state
     out = model.get_decoder()(
         input_ids=pairs.answer_ids, encoder_hidden_states=encoded, encoder_attention_mask=pairs.prompt_mask, use_cache=False
     )
-    predicting = pairs.labels != IGNORED
-    return out.last_hidden_state[predicting], pairs.labels[predicting]
+    states: torch.Tensor = out.last_hidden_state
+    return states
 
 
 def refuse(recipe: TrainRecipe, family: Family) -> None:

@@ -37,7 +37,7 @@ from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
 from codetune.train.optimizer import make_optimizer
-from codetune.train.precision import narrow, to_be_frozen
+from codetune.train.precision import narrow, product_dtype, to_be_frozen
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
@@ -120,11 +120,10 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
     """As it is loaded: never in more than the precision policy keeps of it, one in 4 bits included."""
     model = without_data(config)
-    compute = torch.float32 if train.precision == "fp32" else torch.bfloat16
     if train.precision == "bf16_weights":
         halve(model, model.parameters())
     if getattr(method, "quantize", "none") == "nf4":
-        random_linears(model, compute, where)
+        random_linears(model, product_dtype(train.precision), where)
     elif train.precision == "bf16" and not isinstance(method, FullConfig):
         halve(model, to_be_frozen(method, model))
     for module in model.modules():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codetune.batches import Batch, collate, full_rows
-from codetune.config import CHANGES_ROUNDING, FullConfig, LoraConfig, LoraSettings, QloraConfig, TrainConfig, TrainRecipe
+from codetune.config import FullConfig, LoraConfig, LoraSettings, QloraConfig, TrainConfig, TrainRecipe
 from codetune.data.pack import Row, row_tokens
 from codetune.errors import UserError
 from codetune.models.forecast import Machine
@@ -17,7 +17,6 @@ from codetune.train.plan import micro_batches
 from codetune.train.run import Material
 
 NAMED = 3
-MEMORY_ALONE = CHANGES_ROUNDING  # settings of `train` that a checkpoint may be gone on from with
 
 
 @dataclass(frozen=True, slots=True)

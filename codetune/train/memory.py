@@ -40,10 +40,10 @@ from codetune.models.forward import logits_of, summed_loss
 from codetune.models.load import no_dropout
 from codetune.models.machine import process_bytes
 from codetune.models.outline import Outline, outline_of, without_data
-from codetune.models.seq2seq import Pairs, pairs_of
+from codetune.models.seq2seq import Pairs, answer_states, pairs_of
 from codetune.train.four_bit import in_four_bits
 from codetune.train.optimizer import is_matrix
-from codetune.train.precision import autocast, narrow
+from codetune.train.precision import autocast, narrow, product_dtype
 from codetune.train.trace import Traced, trace
 
 KERNELS_KEPT, KERNEL_BYTES = 1024, 1_750_000
@@ -141,7 +141,7 @@ def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:
         base = sum(parameter.numel() for parameter in model.parameters())
         adapted = attach(model, _started_simply(method), targets_of(model), [0], 0)
     if _four_bit(method):
-        in_four_bits(model, torch.float32 if train.precision == "fp32" else torch.bfloat16)
+        in_four_bits(model, product_dtype(train.precision))
     narrow(adapted, train.precision)
     if train.activation_checkpointing:
         checkpoint_layers(model)
@@ -172,7 +172,6 @@ def _at_depth(
     for batch in batches:
         made = shaped(shallow, method, train)
         trained = [(name, tuple(p.shape), p.element_size()) for name, p in made.adapted.trained().items()]
-
         resident = _bytes_of(made.adapted)
         found.append(_traced(made, train, batch, gpu, again))
     worst = max(found, key=lambda one: one.peak)
@@ -197,11 +196,7 @@ def _traced(made: Shaped, train: TrainConfig, batch: Batch, gpu: bool, again: bo
 
 
 def _loss_of_pairs(model: Any, pairs: Pairs) -> torch.Tensor:
-    encoded = model.get_encoder()(input_ids=pairs.prompt_ids, attention_mask=pairs.prompt_mask).last_hidden_state
-    out = model.get_decoder()(
-        input_ids=pairs.answer_ids, encoder_hidden_states=encoded, encoder_attention_mask=pairs.prompt_mask, use_cache=False
-    )
-    logits = logits_of(model, out.last_hidden_state.flatten(0, 1)).float()
+    logits = logits_of(model, answer_states(model, pairs).flatten(0, 1)).float()
     return torch.nn.functional.cross_entropy(logits, pairs.labels.flatten(), reduction="sum", ignore_index=IGNORED)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import torch
 
-from codetune.config import TrainRecipe
+from codetune.config import CHANGES_ROUNDING, TrainRecipe
 from codetune.errors import UserError
 from codetune.models.forecast import Machine
-from codetune.train.fitting import MEMORY_ALONE, changes_that_fit, longest_batches, named
+from codetune.train.fitting import changes_that_fit, longest_batches, named
 from codetune.train.memory import forecast_memory
 from codetune.train.resume import has_checkpoint
 from codetune.train.run import Material
@@ -59,7 +59,7 @@ def shortage_of(recipe: TrainRecipe, config: Any, material: Material) -> Shortag
         own = forecast_memory(config, recipe.method, recipe.train, longest, gpu=machine.gpu).peak
         limit = min(machine.memory_bytes, int(_AFTER_ALL * own))
         least = Machine(machine.name, limit, machine.gpu, machine.here)
-        changes = changes_that_fit(recipe, config, longest, least, keys=MEMORY_ALONE if kept else None)
+        changes = changes_that_fit(recipe, config, longest, least, keys=CHANGES_ROUNDING if kept else None)
         go_on = " and go on from it" if changes and kept else ""
         if not changes and kept:
             changes = changes_that_fit(recipe, config, longest, least)

@@ -68,11 +68,16 @@ def loading(recipe: TrainRecipe, whole: bool = False) -> dict[str, Any]:
     """How a settled recipe's base is loaded: the keywords of `load_model`. `whole`: without its frozen matrices in bf16 already."""
     precision = recipe.train.precision
     dtype = torch.bfloat16 if precision == "bf16_weights" else torch.float32
-    compute = torch.float32 if precision == "fp32" else torch.bfloat16
-    settings: dict[str, Any] = {"dtype": dtype, "device": recipe.device, "quantize": quantize_of(recipe), "compute": compute}
+    settings: dict[str, Any] = {"dtype": dtype, "device": recipe.device, "quantize": quantize_of(recipe)}
+    settings["compute"] = product_dtype(precision)
     if recipe.train.precision == "bf16" and recipe.method.name != "full" and quantize_of(recipe) == "none" and not whole:
         settings["halved"] = partial(to_be_frozen, recipe.method)
     return settings
+
+
+def product_dtype(precision: TrainPrecision) -> torch.dtype:
+    """What a settled precision multiplies in."""
+    return torch.float32 if precision == "fp32" else torch.bfloat16
 
 
 def autocast(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
