@@ -53,7 +53,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
 def test_short_forms(tmp_path: Path) -> None:
     """One of a list needs no brackets, a method's name stands for its defaults, and `seeds: 3` counts from 0."""
     recipe = load_recipe(written(tmp_path, STUDY + "methods: lora\nseeds: 3\n"), StudyRecipe)
-    assert recipe.models == ("gpt2",)
+    assert [model.name for model in recipe.models] == ["gpt2"]
     assert recipe.methods == (LoraConfig(),)
     assert recipe.seeds == (0, 1, 2)
     assert load_recipe(written(tmp_path, STUDY + "seeds: [5, 7]\n"), StudyRecipe).seeds == (5, 7)

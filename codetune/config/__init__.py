@@ -5,6 +5,7 @@ A recipe is plain data: `recipe.model_dump(mode="json")` is what a run folder ke
 """
 
 from codetune.config.loading import content_hash, is_recipe, load_recipe, load_tree, recipe_path, shipped_recipes, validate
+from codetune.config.measures import MeasuresConfig
 from codetune.config.methods import (
     METHOD_NAMES,
     BitFitConfig,
@@ -26,7 +27,7 @@ from codetune.config.methods import (
     Sized,
     VeraConfig,
 )
-from codetune.config.recipes import StudyRecipe, TrainRecipe, listed
+from codetune.config.recipes import TrainRecipe, listed
 from codetune.config.sections import (
     Architecture,
     Config,
@@ -40,6 +41,7 @@ from codetune.config.sections import (
     Quantize,
     Style,
 )
+from codetune.config.study import BroughtRow, BudgetConfig, ModelConfig, StudyRecipe
 from codetune.config.training import (
     CHANGES_NO_RESULT,
     CHANGES_ROUNDING,
@@ -52,11 +54,11 @@ from codetune.config.training import (
 )
 
 __all__ = [
-    "CHANGES_NO_RESULT", "CHANGES_ROUNDING",
-    "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig",
-    "Device", "DoraConfig", "FullConfig", "Ia3Config", "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig",
-    "LoraSettings", "LossOn", "MethodConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig",
-    "PromptTuningConfig", "QloraConfig", "Quantize", "RsLoraConfig", "SamplesConfig", "SearchConfig", "Sized", "StudyRecipe", "Style",
-    "Tracker", "TrainConfig", "TrainPrecision", "TrainRecipe", "VeraConfig", "content_hash", "is_recipe", "listed", "load_recipe",
-    "load_tree", "recipe_path", "shipped_recipes", "validate",
+    "CHANGES_NO_RESULT", "CHANGES_ROUNDING", "METHOD_NAMES", "Architecture", "BitFitConfig", "BottleneckConfig", "BroughtRow",
+    "BudgetConfig", "Config", "DataConfig", "DecodingConfig", "DecontaminateConfig", "Device", "DoraConfig", "FullConfig", "Ia3Config",
+    "InfillingConfig", "LnTuningConfig", "LoraConfig", "LoraPlusConfig", "LoraSettings", "LossOn", "MeasuresConfig", "MethodConfig",
+    "ModelConfig", "PTuningConfig", "Packing", "PissaConfig", "Precision", "PrefixTuningConfig", "PromptTuningConfig", "QloraConfig",
+    "Quantize", "RsLoraConfig", "SamplesConfig", "SearchConfig", "Sized", "StudyRecipe", "Style", "Tracker", "TrainConfig",
+    "TrainPrecision", "TrainRecipe", "VeraConfig", "content_hash", "is_recipe", "listed", "load_recipe", "load_tree", "recipe_path",
+    "shipped_recipes", "validate",
 ]  # fmt: skip

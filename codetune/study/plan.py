@@ -65,7 +65,7 @@ def plan_cells(recipe: StudyRecipe) -> list[CellConfig]:
     against = {name: load_benchmark(name).sha256 for name in against_of(recipe)}
     benchmarks = {name: against[name] for name in recipe.benchmarks}
     cells: list[CellConfig] = []
-    for model in recipe.models:
+    for model in (each.name for each in recipe.models):
         for data in recipe.data:
             hashes = {"model": model_hash(model), "data": _data_hash(data), "benchmarks": benchmarks, "against": against}
             cells += _block(recipe, model, data, hashes)
