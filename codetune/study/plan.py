@@ -25,6 +25,7 @@ from codetune.config import (
 )
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.files import use_root
 from codetune.data.training import data_hash
 from codetune.errors import UserError
 from codetune.models.names import SHIPPED
@@ -62,6 +63,7 @@ class CellConfig(Config):
 
 def plan_cells(recipe: StudyRecipe) -> list[CellConfig]:
     """All cells, each model's base rows first. Raises UserError for data or benchmarks that are not there."""
+    use_root(recipe.data[0].root)
     against = {name: load_benchmark(name).sha256 for name in against_of(recipe)}
     benchmarks = {name: against[name] for name in recipe.benchmarks}
     cells: list[CellConfig] = []
@@ -99,7 +101,7 @@ def _cell(
         named = {"name": row, "model": model, "data": data, "method": method, "seed": seed}
         train = TrainRecipe(**named, train=recipe.train, decontaminate=leaving_out)
     determined = [
-        importlib.metadata.version("codetune"), hashes["model"], hashes["data"], data.model_dump(mode="json", exclude={"path"}),
+        importlib.metadata.version("codetune"), hashes["model"], hashes["data"], data.model_dump(mode="json", exclude={"path", "root"}),
         None if method is None else [method.model_dump(mode="json"), recipe.train.model_dump(mode="json", exclude=set(CHANGES_NO_RESULT))],
         seed, few_shot, leaving_out and [leaving_out.run_words, leaving_out.min_share, sorted(hashes["against"].items())],
     ]  # fmt: skip

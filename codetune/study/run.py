@@ -24,6 +24,7 @@ from typing import Any
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.files import use_root
 from codetune.data.overlap.training_overlap import TrainingOverlap
 from codetune.data.training import training_data
 from codetune.errors import TERMINATED, Terminated, UserError, terminate_in_order
@@ -62,6 +63,7 @@ INVARIANCE_TOKENS = 32
 
 def run_cell(cell: CellConfig) -> None:
     """Everything that one row of a table stands on. What is finished already (training, answers) is not done again."""
+    use_root(cell.data.root)
     summary = finetune(cell.train, cell.folder, _training_report(), _warn) if cell.train else None
     if cell.train:
         loaded, adapted = reload(cell.train, cell.folder)
