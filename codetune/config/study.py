@@ -115,6 +115,8 @@ class StudyRecipe(Config):
             if unknown := sorted({*model.methods, *model.without} - set(rows)):
                 raise ValueError(f"model {model.called}: no row {unknown[0]!r} (rows: {', '.join(rows)})")
             self.train_of(model), [self.data_of(model, data) for data in self.data], self.methods_of(model)
+        if len({data.root for data in self.data}) > 1:
+            raise ValueError("data: one root for all data sets of a study, as its benchmarks are read from there, too")
         names = {model.name for model in self.models} | {model.called for model in self.models}
         for row in self.rows:
             if row.model not in names:
@@ -123,7 +125,7 @@ class StudyRecipe(Config):
 
     def train_of(self, model: ModelConfig) -> TrainConfig:
         """How a model of the study is trained."""
-        return TrainConfig.model_validate(self.train.model_dump() | model.train)
+        return self.train.changed(model.train)
 
     def data_of(self, model: ModelConfig, data: DataConfig) -> DataConfig:
         """A data set of the study as a model reads it."""
