@@ -22,8 +22,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
@@ -79,7 +77,7 @@ def run_cell(cell: CellConfig) -> None:
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted)
     if cell.inference == "bf16":
-        adapted.root.to(torch.bfloat16)
+        adapted.root.bfloat16()
     engine = OwnEngine(loaded, adapted)
     overlap = _overlap(cell)
     if overlap is not None:
