@@ -18,7 +18,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.cli.forecasting import Forecaster, Planned
 from codetune.cli.output import to_stdout
 from codetune.config import StudyRecipe, TrainRecipe, load_tree, recipe_path, validate
 from codetune.errors import UserError
@@ -26,6 +25,7 @@ from codetune.models.forecast import Machine, gpu_called, machine_here
 from codetune.records import Json, to_json
 from codetune.runs import read_rows
 from codetune.study.drive import read_result
+from codetune.study.forecasting import Forecaster, Planned
 from codetune.study.plan import CellConfig, plan_cells, unfinished
 from codetune.train.dry_run import DryRun
 from codetune.train.finetune import RESULT
