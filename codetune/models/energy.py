@@ -64,6 +64,15 @@ def grown(before: int, now: int, last: int | None) -> int:
     return now - before if now >= before or last is None else last - before + 1 + now
 
 
+def total_of(laps: Sequence[float | None]) -> float | None:
+    """
+    >>> total_of([1.0, 2.5]), total_of([1.0, None])
+    (3.5, None)
+    """
+    known = [lap for lap in laps if lap is not None]
+    return sum(known) if len(known) == len(laps) else None
+
+
 def open_meter(powercap: Path = POWERCAP) -> EnergyMeter:
     """A meter of all counters that this process may read."""
     return EnergyMeter([*_rapl(powercap), *_nvml()])

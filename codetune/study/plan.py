@@ -18,6 +18,7 @@ from codetune.config import (
     DataConfig,
     DecodingConfig,
     DecontaminateConfig,
+    MeasuresConfig,
     MethodConfig,
     StudyRecipe,
     TrainRecipe,
@@ -51,12 +52,14 @@ class CellConfig(Config):
     benchmarks: tuple[str, ...]
     max_problems: int | None = None
     decontaminate: DecontaminateConfig  # `against` names the benchmarks
+    measures: MeasuresConfig = MeasuresConfig()
     hashes: dict[str, Any]  # of model, data, benchmarks, and what the data is decontaminated against
 
     @property
     def evaluation_hash(self) -> str:
         """Of what determines the scores, beyond what was trained."""
-        how = [self.decoding.model_dump(mode="json"), self.decontaminate.model_dump(mode="json")]
+        measures = self.measures.model_dump(mode="json", exclude={"price_per_hour", "currency"})
+        how = [self.decoding.model_dump(mode="json"), self.decontaminate.model_dump(mode="json"), measures]
         return content_hash([*how, self.benchmarks, self.max_problems, self.hashes["benchmarks"]])
 
 
@@ -109,7 +112,7 @@ def _cell(
     return CellConfig(
         key=key, folder=folder, model=model, method=BASE if method is None else method.name, row=row, data=data, data_label=label,
         seed=seed, train=train, few_shot=few_shot, decoding=recipe.decoding, benchmarks=recipe.benchmarks,
-        max_problems=recipe.max_problems, decontaminate=decontaminate, hashes=hashes,
+        max_problems=recipe.max_problems, decontaminate=decontaminate, measures=recipe.measures, hashes=hashes,
     )  # fmt: skip
 
 
