@@ -47,6 +47,7 @@ class DataConfig(Config):
     """What is tuned on, and how it is written as text."""
 
     source: str = Field(description="a name of `codetune data list`, a file of your own, or a folder that `codetune data prepare` wrote")
+    label: str = Field("", description="what a study's reports call it; default: its source")
     split: str = "train"
     path: Path | None = Field(None, description="a local copy of a named source; default: CODETUNE_DATA/<source>")
     prompt_style: Style = "instruction"

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from codetune.config.measures import MeasuresConfig
 from codetune.config.methods import Method, MethodConfig
 from codetune.config.recipes import listed
-from codetune.config.sections import Config, DataConfig, DecodingConfig, DecontaminateConfig
+from codetune.config.sections import Config, DataConfig, DecodingConfig, DecontaminateConfig, Precision
 from codetune.config.training import SearchConfig, TrainConfig
 
 PretrainedOn = Literal["text", "code", "both", ""]
@@ -92,6 +92,7 @@ class StudyRecipe(Config):
     )
     budget: BudgetConfig = BudgetConfig()
     decoding: DecodingConfig = DecodingConfig()
+    inference: Precision = Field("fp32", description="what weights and products are in when problems are answered")
     benchmarks: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(min_length=1)
     decontaminate: DecontaminateConfig = Field(DecontaminateConfig(), description="training data that overlaps the benchmarks")
     measures: MeasuresConfig = MeasuresConfig()
