@@ -9,9 +9,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from codetune.records import Json
+from codetune.records import Json, Verdict
 
 QUALITY = 0.01  # time to quality is that to a validation loss so close to the run's best
+CODEBLEU_PARTS = ("ngram", "weighted_ngram", "syntax", "dataflow")
 _TIMED = ("_s", "_j", "cost")  # how names end of what is another number each time it is measured
 _OF_THE_MACHINE = ("memory_", "latency_", "merged_latency_", "matrix_")
 
@@ -57,6 +58,9 @@ class Spread:
     mean: float
     low: float
     high: float
+
+    def less(self, other: float) -> Spread:
+        return Spread(self.mean - other, self.low - other, self.high - other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,28 @@ def numbers(measures: CellMeasures) -> dict[str, float]:
     return found | ({"energy_j": sum(energy)} if energy else {})
 
 
+def with_parts(benchmark: Json) -> Json:
+    """`metrics` and `signatures` of a benchmark's part of a result, with what that has elsewhere: CodeBLEU's parts, shares of programs.
+
+    `pass_rate` is the share of all judged samples that passed; `pass@1` is the mean over problems of each one's share. They are equal
+    where every problem has as many samples.
+    """
+    metrics, signatures = dict(benchmark.get("metrics") or {}), dict(benchmark.get("signatures") or {})
+    for name, parts in (benchmark.get("codebleu_parts") or {}).items():
+        own = {f"{name}_{part}": parts.get(part) for part in CODEBLEU_PARTS}
+        metrics |= {part: value for part, value in own.items() if value is not None}  # the references of one may define no data flow
+        signatures |= {part: f"{signatures.get(name, name)}|part:{part.removeprefix(name + '_')}" for part in own if part in metrics}
+    judged = {verdict: count for verdict, count in (benchmark.get("verdicts") or {}).items() if verdict != Verdict.INFRASTRUCTURE}
+    if judged and benchmark.get("pass_at_k"):
+        metrics["pass_rate"] = judged.get(Verdict.PASSED, 0) / sum(judged.values())
+        signatures["pass_rate"] = "samples that passed / samples that were judged, over all problems together"
+    for name in ("loads", "doctests"):
+        if (share := (benchmark.get("loads") or {}).get(name)) is not None:
+            metrics[name] = share
+            signatures[name] = f"mean over problems of the share of samples|ceiling:{benchmark['loads'].get(name + '_ceiling')}"
+    return {"metrics": metrics, "signatures": signatures}
+
+
 def spreads(cells: Iterable[CellMeasures]) -> dict[str, Spread]:
     """Each measure over the cells that have it, in the order in which they first appear."""
     rows = [numbers(cell) for cell in cells]
@@ -127,13 +153,13 @@ def spreads(cells: Iterable[CellMeasures]) -> dict[str, Spread]:
     return found
 
 
-def changes(measures: Mapping[str, Spread], base: Mapping[str, Spread]) -> dict[str, float]:
-    """What tuning did to what the base model could do: of each number of `forgetting`, this row's mean less the base's.
+def changes(measures: Mapping[str, Spread], base: Mapping[str, Spread]) -> dict[str, Spread]:
+    """What tuning did to what the base model could do: of each number of `forgetting`, this row's less the base's mean.
 
     A loss that grew, or a score that fell, was forgotten.
     """
     kept = (name for name in measures if name.startswith("forgetting:") and name in base and not name.endswith(":problems"))
-    return {f"{name}_change": measures[name].mean - base[name].mean for name in kept}
+    return {f"{name}_change": measures[name].less(base[name].mean) for name in kept}
 
 
 def of_the_machine(name: str) -> bool:
