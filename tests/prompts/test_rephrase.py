@@ -38,7 +38,9 @@ def test_names_numbers_quotes_and_order_stay(name: str, request: pytest.FixtureR
     assert changed > 0.95 * len(problems)
 
 
-_OPENING_WORDS = set(["Write", "write", "Implement", "Create", "Define", "define", "a", "A", "an", "I", "need", "python", "function", "named", "that"])
+_OPENING_WORDS = {
+    "Write", "write", "Implement", "Create", "Define", "define", "a", "A", "an", "I", "need", "python", "function", "named", "that",
+}  # fmt: skip
 
 
 def test_the_same_problem_is_always_asked_in_the_same_other_words() -> None:
