@@ -95,7 +95,7 @@ def _search(job: SearchJob, forecaster: Forecaster) -> Planned:
     config = job.train.search
     assert config is not None
     row, state = f"search for {job.row}", "done" if is_found(job) else "begun" if (job.folder / "search.db").exists() else "not begun"
-    train = job.train.train.model_copy(update={"train_tokens": max(1, int(job.train.train.train_tokens * config.budget_share))})
+    train = job.train.train.part(config.budget_share)
     one = forecaster.planned(job.train.model_copy(update={"train": train}), row, job.folder, state)
     seconds, tokens = one.seconds and one.seconds * config.trials, one.tokens and one.tokens * config.trials
     return replace(one, model=job.called, data=job.data_label, seed=None, seconds=seconds, tokens=tokens)

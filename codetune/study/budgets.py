@@ -28,9 +28,10 @@ def equal_budget(recipe: TrainRecipe, budget: BudgetConfig, reference: TrainReci
 def _of_equal_time(recipe: TrainRecipe, reference: TrainRecipe) -> tuple[TrainRecipe, Json]:
     """As many tokens as take the reference's time: a method that computes less a token sees more of them."""
     allowed, needed = (_seconds(each) for each in (reference, recipe))
-    tokens = max(1, round(recipe.train.train_tokens * allowed / needed))
-    noted = {"budget": {"equal": "time", "reference": reference.name, "train_tokens": tokens, "share_of_its_tokens": allowed / needed}}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"train_tokens": tokens})}), noted
+    train = recipe.train.part(allowed / needed)
+    budget = train.model_dump(include={"train_tokens", "epochs"})
+    noted = {"budget": {"equal": "time", "reference": reference.name, **budget, "share_of_its_tokens": allowed / needed}}
+    return recipe.model_copy(update={"train": train}), noted
 
 
 def _seconds(recipe: TrainRecipe) -> float:

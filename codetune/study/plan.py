@@ -32,6 +32,7 @@ from codetune.config import (
 )
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.files import use_root
 from codetune.data.training import data_hash
 from codetune.errors import UserError
 from codetune.models.names import SHIPPED
@@ -123,6 +124,7 @@ def benchmarks_of(recipe: StudyRecipe) -> dict[str, Benchmark]:
 
 
 def _blocks(recipe: StudyRecipe) -> Iterator[_Block]:
+    use_root(recipe.data[0].root)
     against = {name: load_benchmark(name).sha256 for name in against_of(recipe)}
     benchmarks = {name: each.sha256 for name, each in benchmarks_of(recipe).items()}
     for model in recipe.models:
@@ -230,7 +232,7 @@ class _Block:
         train = self.recipe.train_of(self.model).model_dump(mode="json", exclude=set(CHANGES_NO_RESULT))
         return [
             importlib.metadata.version("codetune"), hashes["model"], hashes["data"],
-            data.model_dump(mode="json", exclude={"path", "label"}),
+            data.model_dump(mode="json", exclude={"path", "label", "root"}),
             None if method is None else [method.model_dump(mode="json"), train],
             seed, few_shot, leaving_out and [leaving_out.run_words, leaving_out.min_share, sorted(hashes["against"].items())],
         ]  # fmt: skip

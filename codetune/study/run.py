@@ -27,6 +27,7 @@ import torch
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.files import use_root
 from codetune.data.overlap.training_overlap import TrainingOverlap
 from codetune.data.training import training_data
 from codetune.errors import TERMINATED, Terminated, UserError, terminate_in_order
@@ -68,6 +69,7 @@ INVARIANCE_TOKENS = 32
 
 def run_cell(cell: CellConfig) -> None:
     """Everything that one row of a table stands on. What is finished already (training, answers) is not done again."""
+    use_root(cell.data.root)
     process_bytes()  # of a forecast: what the libraries hold before there is a model
     recipe, notes = settled(cell)
     if cell.same_if_default is not None and notes["search"]["best"]["number"] == 0 and take_over(cell, notes):
