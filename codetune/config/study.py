@@ -90,12 +90,12 @@ class StudyRecipe(Config):
     search: SearchConfig | None = Field(
         None, description="the same search for every method, model and data set, with its first seed: rows `... tuned` beside the defaults"
     )
-    budget: BudgetConfig = BudgetConfig()
+    budget: BudgetConfig = Field(BudgetConfig(), description="what is equal between the methods")
     decoding: DecodingConfig = DecodingConfig()
     inference: Precision = Field("fp32", description="what weights and products are in when problems are answered")
     benchmarks: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(min_length=1)
     decontaminate: DecontaminateConfig = Field(DecontaminateConfig(), description="training data that overlaps the benchmarks")
-    measures: MeasuresConfig = MeasuresConfig()
+    measures: MeasuresConfig = Field(MeasuresConfig(), description="what is measured of each cell besides its scores")
     max_problems: int | None = Field(None, gt=0, description="only the first so many problems of each benchmark")
     published: str = Field("", description="published figures that the report shows beside its own, by name; default: none")
     cells_at_once: int = Field(1, gt=0, description="cells that run side by side, the cores shared out evenly; 1 on a GPU")
