@@ -143,14 +143,14 @@ def _closeness(study: Study, block: Block, asked: Asked, family_of: Callable[[st
     names = {block.model} | {str(model.get("name")) for model in study.recipe.get("models", ()) if _called(model) == block.model}
     sources = {block.data} | {str(cell.factors["corpus"]) for cell in cells if cell.factors.get("corpus")}
     examples = next((count for cell in cells if (count := _examples(cell.path))), None)
-    as_large = examples is not None and asked.examples is not None and _alike(examples, asked.examples)
+    as_large = examples is not None and asked.examples is not None and alike(examples, asked.examples)
     named = asked.data in sources or Path(asked.data).stem in sources
     same_data = named and (as_large or examples is None or asked.examples is None)
     if asked.model in names:
         return 0 if same_data else 1 if as_large else 2
     parameters = next((cell.train.total_parameters for cell in cells if cell.train and cell.train.total_parameters), None)
-    alike = parameters is not None and asked.parameters is not None and _alike(parameters, asked.parameters)
-    if asked.family and alike and asked.family in {family_of(name) for name in names}:
+    as_many = parameters is not None and asked.parameters is not None and alike(parameters, asked.parameters)
+    if asked.family and as_many and asked.family in {family_of(name) for name in names}:
         return 3 if same_data else 4
     return None
 
@@ -165,7 +165,8 @@ def _examples(cell: Path) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _alike(one: float, other: float) -> bool:
+def alike(one: float, other: float) -> bool:
+    """Whether two sizes are of one class."""
     return max(one, other) <= _ALIKE * min(one, other)
 
 

@@ -23,9 +23,10 @@ from codetune.models.outline import outline_of, without_data
 from codetune.models.published import SHAPES, is_here, published_config
 from codetune.models.stages import read
 from codetune.study.evidence import Evidence, Fit, Recommendation
-from codetune.study.findings import Asked, own_findings
+from codetune.study.findings import Asked, alike, own_findings
 from codetune.study.forecasting import Forecaster, Planned
 from codetune.study.knobs import starting_train
+from codetune.study.precedents import precedents
 from codetune.study.recommend import recommend
 
 # What studies compare; the others are asked for by name, or looked at because a study of one's own has them.
@@ -54,6 +55,7 @@ def recommendation_for(question: Question, machine: Machine, told: Callable[[str
     family, parameters = _model(question.model)
     asked = Asked(question.model, question.data, family, parameters, len(lengths), question.benchmark)
     findings, notes = own_findings(question.runs, asked, family_called)
+    scores, not_printed = precedents(question.model, lambda name: _as_large(name, parameters))
     train = starting_train(findings, lengths)
     recipe = TrainRecipe.model_validate(
         {"name": "start", "model": question.model, "data": data, "train": {knob.key.removeprefix("train."): knob.value for knob in train}}
@@ -63,7 +65,7 @@ def recommendation_for(question: Question, machine: Machine, told: Callable[[str
     fits, more = fits_of(recipe, wanted, machine, told)
     return recommend(Evidence(
         question.model, question.data, machine.name, machine.memory_bytes, tuple(fits), tuple(findings),
-        parameters=parameters, hours=question.hours, train=train, unknown=(*more, *notes),
+        tuple(scores), parameters, question.hours, train, (*more, *notes, *not_printed),
     ))  # fmt: skip
 
 
@@ -103,6 +105,12 @@ def _model(name: str) -> tuple[str, int]:
     if config is None:
         config, _ = read_config(name)
     return str(config.model_type), outline_of(without_data(config)).parameters
+
+
+def _as_large(name: str, parameters: int) -> bool:
+    """Whether a published model is of the size class; False for one whose shape is not known here."""
+    config: Any = published_config(name)
+    return config is not None and alike(outline_of(without_data(config)).parameters, parameters)
 
 
 def _fit(planned: Planned, recipe: TrainRecipe, machine: Machine, forecaster: Forecaster) -> Fit:
