@@ -81,6 +81,7 @@ class Cell:
     peak_memory_bytes: float | None
     provenance: Json
     config: Json
+    factors: Json = field(default_factory=dict)  # pretrained_on, corpus, data_size: what the study varies beside the method
     overlap: Json = field(default_factory=dict)  # of training data with benchmarks: how much, left out or not, examples
 
 
@@ -204,6 +205,7 @@ def _cell(path: Path, result: Json) -> Cell | None:
         peak_memory_bytes=result.get("peak_memory_bytes"),
         provenance=result.get("provenance") or {},
         config=_read_object(path / "cell.json") or {},
+        factors=name.get("factors") or {},
         overlap=result.get("train_test_overlap") or {},
     )
 

@@ -7,38 +7,35 @@ here, and torch is not imported: the same records give the same report, byte for
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from codetune.data import benchmarks
 from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.study import words
+from codetune.study.browse import Browser, browser
 from codetune.study.cells import Study, Unfinished, read_problems, read_study
-from codetune.study.examples import RULE, Example, choose_examples, highlighted
+from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
 from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
+from codetune.study.main_table import CODE_MARK, MainTable, main_table
+from codetune.study.numbers import write_numbers
 from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
+from codetune.study.rendering import render, write_page
 from codetune.study.summary import Block, blocks_of, cell_json
 from codetune.study.view import (
     MARK,
     DifferencePanel,
     FamilyTable,
-    MainTable,
     MetricTable,
     Names,
     Tile,
     VerdictTable,
     difference_panel,
     family_tables,
-    main_table,
     metric_tables,
     tiles,
     verdict_tables,
@@ -52,7 +49,9 @@ class Report:
     html: Path
     markdown: Path
     plots: tuple[Path, ...]
+    numbers: tuple[Path, ...]
     headlines: tuple[str, ...]
+    notes: tuple[str, ...]  # what could not be written, and what to do
     unfinished: tuple[Unfinished, ...]
 
 
@@ -79,13 +78,23 @@ class BlockPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the table of contents."""
+
+    anchor: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """All that the templates show."""
 
     title: str
     colors: Mapping[str, RowStyle]  # CSS variable -> style
     row_colors: Mapping[str, str]  # row -> CSS variable
+    overview: MainTable | None  # over all blocks, where there are several
     blocks: Sequence[BlockPage]
+    browser: Browser | None
     unfinished: Sequence[Unfinished]
     finished: int
     facts: Sequence[FactCard]
@@ -93,6 +102,18 @@ class Page:
     recipe: str
     rule: str = RULE
     mark: str = MARK
+    code_mark: str = CODE_MARK
+
+    @property
+    def contents(self) -> list[Entry]:
+        """Where the page leads: of a single model its parts, of several the overview and each of them."""
+        entries = [Entry("overview", "Overview"), Entry("models", "Each model")] if self.overview else []
+        for block in () if self.overview else self.blocks:
+            parts = {"results": True, "differences": True, "figures": block.figures, "verdicts": block.verdicts, "families": block.families}
+            entries += [Entry(f"{block.anchor}-{part}", part.capitalize()) for part, there in parts.items() if there]
+            entries.append(Entry(f"{block.anchor}-gates", "Gates"))
+        entries += [Entry("browse", "Completions")] if self.browser else []
+        return [*entries, Entry("provenance", "What produced it")]
 
 
 def write_report(study_dir: Path) -> Report:
@@ -105,11 +126,14 @@ def write_report(study_dir: Path) -> Report:
     styles = style_of(labels)
     colors = {label: color_variable(styles, label) for label in labels}
     pages = [_block_page(block, number, len(blocks), study_dir / "plots", styles) for number, block in enumerate(blocks)]
+    anchors = [page.anchor for page in pages]
     page = Page(
         title=study.name,
         colors={colors[label]: style for label, style in styles.items()},
         row_colors=colors,
+        overview=main_table(blocks, anchors, colors) if len(blocks) > 1 else None,
         blocks=pages,
+        browser=browser(blocks, anchors, colors),
         unfinished=study.unfinished,
         finished=len(study.cells),
         facts=fact_cards(study),
@@ -117,10 +141,12 @@ def write_report(study_dir: Path) -> Report:
         recipe=json.dumps(study.recipe, indent=2, ensure_ascii=False),
     )
     html, markdown = study_dir / "report.html", study_dir / "report.md"
-    _write(html, _environment(autoescape=True).get_template("report_html.jinja").render(page=page))
-    _write(markdown, _environment(autoescape=False).get_template("report_md.jinja").render(page=page))
+    write_page(html, render("report.html.jinja", page=page))
+    write_page(markdown, render("report.md.jinja", page=page))
     plots = tuple(figure.path.with_suffix(ending) for shown in pages for figure in shown.figures for ending in (".png", ".svg"))
-    return Report(html, markdown, plots, tuple(shown.headline for shown in pages), study.unfinished)
+    numbers, missing = write_numbers(study_dir, blocks)
+    notes = (missing,) if missing else ()
+    return Report(html, markdown, plots, numbers, tuple(shown.headline for shown in pages), notes, study.unfinished)
 
 
 def report_json(study_dir: Path) -> Json:
@@ -152,17 +178,18 @@ def _problems(study_dir: Path, benchmark: str) -> Sequence[Problem]:
 
 
 def _block_page(block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle]) -> BlockPage:
-    names = Names({label: color_variable(styles, label) for label in styles}, frozenset(r.label for r in block.rows if r.invalid_cause))
-    prefix = f"{number + 1}-" if total > 1 else ""
+    colors = {label: color_variable(styles, label) for label in styles}
+    names = Names(colors, frozenset(r.label for r in block.rows if r.invalid_cause))
+    anchor, prefix = f"block-{number + 1}", f"{number + 1}-" if total > 1 else ""
     first = block.benchmarks[0] if block.benchmarks else ""
     examples = choose_examples(block, first) if first else []
     return BlockPage(
-        anchor=f"block-{number + 1}",
+        anchor=anchor,
         title=f"{block.model} on {block.data}",
         headline=words.headline(block),
         coverage=words.coverage(block),
         tiles=tiles(block),
-        table=main_table(block, names),
+        table=main_table([block], [anchor], colors),
         metrics=metric_tables(block, names),
         differences=[difference_panel(block, names, benchmark) for benchmark in block.benchmarks],
         figures=write_block_figures(block, plots, prefix, styles),
@@ -176,54 +203,8 @@ def _block_page(block: Block, number: int, total: int, plots: Path, styles: Mapp
     )
 
 
-def _environment(autoescape: bool) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("codetune.study", "."), autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"python": _python, "fenced": fenced, "plain": plain, "first_line": _first_line, "ticks": _ticks}
-    return environment
-
-
-def fenced(code: str, language: str = "python") -> str:
-    """A Markdown code block whose fence is longer than any run of backticks inside it."""
-    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}"
-
-
-def plain(text: str) -> str:
-    """Text for Markdown: no markup, no HTML, no table cell broken, on one line.
-
-    >>> plain("a|b <i>*c*")
-    'a&#124;b &lt;i&gt;&#42;c&#42;'
-    """
-    return re.sub(r"[&<>|*_`\[\]\\#!~]", lambda found: _ENTITIES.get(found[0], f"&#{ord(found[0])};"), " ".join(text.split()))
-
-
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 
 def _count(number: int) -> str:
     return _NUMBERS[number] if number < len(_NUMBERS) else str(number)
-
-
-def _python(code: str) -> Markup:
-    return Markup(highlighted(code))
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def _ticks(text: str) -> Markup:
-    """Text with its `back-ticked` parts as code, all of it escaped."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never meets half a report."""
-    partial = path.with_name(path.name + ".partial")
-    # A lone surrogate in a completion is valid JSON and not valid UTF-8.
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(partial, path)

@@ -152,6 +152,11 @@ class Block:
         return row.measures.get(f"{benchmark}:{self.score_name(benchmark)}")
 
     @property
+    def pretrained_on(self) -> str:
+        """What the model's family had read, as the recipe says: text, code, both, or "" where it says nothing."""
+        return next((str(found) for row in self.rows for cell in row.cells if (found := cell.factors.get("pretrained_on"))), "")
+
+    @property
     def base(self) -> Row | None:
         """The untuned model, with nothing but the problem in its prompt."""
         return next((row for row in self.rows if row.label == BASE), next((row for row in self.rows if row.is_base), None))
