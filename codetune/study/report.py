@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetune.data import benchmarks
-from codetune.errors import UserError
-from codetune.records import Json, Problem
+from codetune.records import Json
 from codetune.study import words
 from codetune.study.browse import Browser, browser
-from codetune.study.cells import Study, Unfinished, read_problems, read_study
+from codetune.study.cells import Unfinished
 from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
 from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
@@ -25,7 +23,7 @@ from codetune.study.numbers import write_numbers
 from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
 from codetune.study.rendering import render, write_page
-from codetune.study.summary import Block, blocks_of, cell_json
+from codetune.study.summary import Block, cell_json, read_blocks
 from codetune.study.view import (
     MARK,
     DifferencePanel,
@@ -121,7 +119,7 @@ def write_report(study_dir: Path) -> Report:
 
     Raises UserError where the folder holds no study.
     """
-    study, blocks = _read(study_dir)
+    study, blocks = read_blocks(study_dir)
     labels = list(dict.fromkeys(row.label for block in blocks for row in block.rows))
     styles = style_of(labels)
     colors = {label: color_variable(styles, label) for label in labels}
@@ -151,30 +149,13 @@ def write_report(study_dir: Path) -> Report:
 
 def report_json(study_dir: Path) -> Json:
     """The comparison as data: `cells` (one per model x method x data), `unfinished`, `headlines`. Raises UserError as above."""
-    study, blocks = _read(study_dir)
+    study, blocks = read_blocks(study_dir)
     return {
         "study": study.name,
         "headlines": [words.headline(block) for block in blocks],
         "cells": [cell_json(block, row) for block in blocks for row in block.rows],
         "unfinished": [{"key": cell.key, "label": cell.label, "state": cell.state} for cell in study.unfinished],
     }
-
-
-def _read(study_dir: Path) -> tuple[Study, list[Block]]:
-    study = read_study(study_dir)
-    names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
-    return study, blocks_of(study, {name: _problems(study_dir, name) for name in names})
-
-
-def _problems(study_dir: Path, benchmark: str) -> Sequence[Problem]:
-    """As the study kept them, else as they load today; without either the report shows no instructions and references."""
-    kept = read_problems(study_dir, benchmark)
-    if kept:
-        return kept
-    try:
-        return benchmarks.load(benchmark).problems
-    except UserError:
-        return ()
 
 
 def _block_page(block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle]) -> BlockPage:

@@ -10,9 +10,12 @@ import statistics as stdlib_statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+from codetune.data import benchmarks
+from codetune.errors import UserError
 from codetune.records import Json, Problem
-from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes
+from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes, read_problems, read_study
 from codetune.study.gates import OVERLAP, Gate, Level
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
 
@@ -187,6 +190,24 @@ def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[B
         members = [c for c in study.cells if c.model == model and (c.data == data or (c.train is None and c.data not in own_data))]
         blocks.append(_block(model, data, members, problems, labels))
     return blocks
+
+
+def read_blocks(study_dir: Path) -> tuple[Study, list[Block]]:
+    """A study's folder as blocks. Raises UserError where the folder holds no study."""
+    study = read_study(study_dir)
+    names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
+    return study, blocks_of(study, {name: _problems(study_dir, name) for name in names})
+
+
+def _problems(study_dir: Path, benchmark: str) -> Sequence[Problem]:
+    """As the study kept them, else as they load today; without either the report shows no instructions and references."""
+    kept = read_problems(study_dir, benchmark)
+    if kept:
+        return kept
+    try:
+        return benchmarks.load(benchmark).problems
+    except UserError:
+        return ()
 
 
 def cell_json(block: Block, row: Row) -> Json:
