@@ -23,9 +23,9 @@ from codetune.errors import UserError
 from codetune.study.cells import read_study
 from codetune.study.drive import DONE, CellProgress, run_study
 from codetune.study.report import Report, report_json, write_report
+from codetune.study.stand_ins import tiny as cut_to_trial
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-TINY = ("train.train_tokens=20000", "train.validations=1", "max_problems=20")
 
 
 @app.command()
@@ -33,16 +33,16 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="A study recipe (YAML), or the name of a shipped one.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set seeds=3.")] = None,
     out: Annotated[Path | None, typer.Option(help="The study's folder. Default: runs/<name>.")] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="A trial of minutes: few tokens, 20 problems; in a folder of its own.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="A trial of minutes, offline; random models for absent ones.")] = False,
     engine: Annotated[str, typer.Option(help="local; ray is not there yet.")] = "local",
 ) -> None:
     """Run all cells of a study that are not done yet, then write the report."""
     if engine != "local":
         raise UserError(f"--engine {engine}: only 'local' is there so far")
-    loaded = load_recipe(recipe_path(recipe), StudyRecipe, [*(overrides or []), *(TINY if tiny else ())])
+    loaded = load_recipe(recipe_path(recipe), StudyRecipe, overrides or [])
     if out is not None or tiny:
         loaded = loaded.model_copy(update={"out": out or Path("runs") / f"{loaded.name}-tiny"})
-    conclude(run_with_progress(loaded))
+    conclude(run_with_progress(cut_to_trial(loaded) if tiny else loaded))
 
 
 @app.command()

@@ -20,6 +20,9 @@ from codetune.study.gates import Gate, better_than_base
 
 Record = TypeVar("Record")
 BASE, FEW_SHOT = "base", "base few-shot"  # the rows that train nothing
+FAILURE = "failure.json"  # in a cell's folder: why its last try ended without a result
+TUNED = "tuned"  # after a row's name: with the settings that its search found
+BROUGHT = "brought"  # the method of what was tuned elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class TrainSummary:
     packing: str | None = None
     fill: float | None = None
     precision: str | None = None
+    search: Mapping[str, Any] | None = None  # settings searched for before: best, default, trials, what they cost
+    budget: Mapping[str, Any] | None = None  # what was settled where budgets are equal by time or memory
+    same_as: str | None = None  # the cell that was taken over, as the search found nothing better
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,9 @@ class Cell:
     peak_memory_bytes: float | None
     provenance: Json
     config: Json
-    factors: Json = field(default_factory=dict)  # pretrained_on, corpus, data_size: what the study varies beside the method
+    factors: Json = field(default_factory=dict)  # pretrained_on, corpus, data_size: what the study varies besides methods
+    tuned: bool = False  # trained with what a search found
+    brought: bool = False  # tuned elsewhere
     overlap: Json = field(default_factory=dict)  # of training data with benchmarks: how much, left out or not, examples
 
 
@@ -206,16 +214,24 @@ def _cell(path: Path, result: Json) -> Cell | None:
         provenance=result.get("provenance") or {},
         config=_read_object(path / "cell.json") or {},
         factors=name.get("factors") or {},
+        tuned=bool(name.get("tuned")),
+        brought=bool(name.get("brought")),
         overlap=result.get("train_test_overlap") or {},
     )
 
 
 def _compared(cell: Cell, cells: Iterable[Cell]) -> Cell:
     """With the gates that hold it against its base model's row, where there is one."""
-    base = next((one for one in cells if (one.model, one.data, one.row) == (cell.model, cell.data, BASE)), cell)
+    base = next((one for one in cells if one.row == BASE and one.model == cell.model and stands_beside(one, cell)), cell)
     scores = {name: (cell.benchmarks[name].score, base.benchmarks[name].score) for name in cell.benchmarks if name in base.benchmarks}
     gates = [better_than_base(name, own, its) for name, (own, its) in scores.items() if own is not None and its is not None]
     return cell if base is cell else dataclasses.replace(cell, gates=(*cell.gates, *gates))
+
+
+def stands_beside(untrained: Cell, cell: Cell) -> bool:
+    """Whether a row that trains nothing is of the same data as a cell, in whatever size that was trained on."""
+    corpus = cell.factors.get("corpus")
+    return untrained.data == cell.data or (corpus is not None and untrained.factors.get("corpus") == corpus)
 
 
 def _benchmark(value: Json) -> BenchmarkSummary:
@@ -249,10 +265,13 @@ def _unfinished(path: Path) -> Unfinished:
     config = _read_object(path / "cell.json") or {}
     named = config.get("cell")
     name: Json = named if isinstance(named, dict) else config
+    failed = _read_object(path / FAILURE) or {}
     label = " · ".join(str(name[part]) for part in ("row", "data", "seed") if isinstance(name.get(part), str | int))
     steps = [int(row["step"]) for row in read_rows(path / "metrics.jsonl") if "step" in row]
     if (path / "result.json").exists():
         state = "its result.json cannot be read"
+    elif failed:
+        state = f"cannot run: {failed.get('cause', '')}"
     elif any(path.glob("scores-*.jsonl")) or any(path.glob("samples-*.jsonl")):
         state = "trained, not yet evaluated in full" if steps else "not yet evaluated in full"
     else:

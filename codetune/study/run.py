@@ -1,6 +1,7 @@
 """One cell of a study, in a process of its own: train, reload, generate, score, gate, and write `result.json` last.
 
     python -m codetune.study.run runs/<study>/cells/<key>/cell.json
+    python -m codetune.study.run runs/<study>/searches/<key>/job.json
 
 A process per cell, because a process' peak memory never falls again. Progress goes to stdout as JSON lines; a mistake of the
 user's is the line {"error": ...} and exit code 2.
@@ -21,23 +22,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from codetune.config import DecodingConfig
 from codetune.data.benchmarks import Benchmark
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.files import use_root
 from codetune.data.overlap.training_overlap import TrainingOverlap
 from codetune.data.training import training_data
 from codetune.errors import TERMINATED, Terminated, UserError, terminate_in_order
 from codetune.evaluate import Answers, Scores, answer, request, score_samples
 from codetune.generate.engine import OwnEngine
 from codetune.methods import Adapted
-from codetune.models.load import LoadedModel, load_model
-from codetune.models.machine import computed_in, device, hardware, peak_memory_bytes
+from codetune.models.load import LoadedModel
+from codetune.models.machine import computed_in, hardware, peak_memory_bytes
+from codetune.models.open import open_model
 from codetune.prompts.template import Template
 from codetune.records import Document, Json, Verdict, to_json
 from codetune.runs import read_json, write_json, write_rows
 from codetune.score.execution import Checker
 from codetune.score.verdicts import open_checker
-from codetune.study.cells import BASE
 from codetune.study.gates import (
     Gate,
     GenerationMeasurements,
@@ -49,7 +53,8 @@ from codetune.study.gates import (
     quality_gates,
     training_gates,
 )
-from codetune.study.plan import RESULT, CellConfig, limited
+from codetune.study.plan import JOB, RESULT, CellConfig, SearchJob, limited
+from codetune.study.settle import named, run_search, settled, take_over
 from codetune.train.checks import difference, probe_batch, probe_logits
 from codetune.train.finetune import finetune
 from codetune.train.material import prepare
@@ -62,17 +67,20 @@ INVARIANCE_TOKENS = 32
 
 def run_cell(cell: CellConfig) -> None:
     """Everything that one row of a table stands on. What is finished already (training, answers) is not done again."""
-    summary = finetune(cell.train, cell.folder, _training_report(), _warn) if cell.train else None
-    if cell.train:
-        loaded, adapted = reload(cell.train, cell.folder)
-    else:
-        loaded = load_model(cell.model, device=device())
-        adapted = Adapted(loaded.model, BASE)
+    use_root(cell.data.root)
+    recipe, notes = settled(cell)
+    if cell.same_if_default is not None and notes["search"]["best"]["number"] == 0 and take_over(cell, notes):
+        return
+    summary = finetune(recipe, cell.folder, _training_report(), _warn, notes=notes) if recipe else None
+    cell = cell.model_copy(update={"train": recipe})
+    loaded, adapted = reload(recipe, cell.folder) if recipe else open_model(cell.model, cell.adapter)
     template = _template(cell, loaded)
-    engine = OwnEngine(loaded, adapted)
     results: dict[str, Json] = {}
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted)
+    if cell.inference == "bf16":
+        adapted.root.to(torch.bfloat16)
+    engine = OwnEngine(loaded, adapted)
     overlap = _overlap(cell)
     if overlap is not None:
         gates += _overlap_gates(cell, overlap, benchmarks)
@@ -193,7 +201,7 @@ def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityM
 def _result(cell: CellConfig, summary: Json | None, results: dict[str, Json], gates: list[Gate]) -> Json:
     names = ("codetune", "torch", "transformers", "peft", "tokenizers", "tree-sitter", "tree-sitter-python")
     return {
-        "cell": {"model": cell.model, "method": cell.method, "row": cell.row, "data": cell.data_label, "seed": cell.seed},
+        "cell": named(cell),
         "evaluation_hash": cell.evaluation_hash,
         "train": summary,
         "benchmarks": results,
@@ -236,8 +244,12 @@ def _die_with_parent() -> None:
 def main() -> int:
     _die_with_parent()
     terminate_in_order()
+    given = Path(sys.argv[1])
     try:
-        run_cell(CellConfig.model_validate(read_json(Path(sys.argv[1]))))
+        if given.name == JOB:
+            run_search(SearchJob.model_validate(read_json(given)), _training_report(), _say, _warn)
+        else:
+            run_cell(CellConfig.model_validate(read_json(given)))
     except UserError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 2

@@ -15,7 +15,19 @@ from pathlib import Path
 from codetune.data import benchmarks
 from codetune.errors import UserError
 from codetune.records import Json, Problem
-from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes, read_problems, read_study
+from codetune.study.cells import (
+    BASE,
+    FEW_SHOT,
+    TUNED,
+    BenchmarkSummary,
+    Cell,
+    Outcome,
+    Study,
+    read_outcomes,
+    read_problems,
+    read_study,
+    stands_beside,
+)
 from codetune.study.gates import OVERLAP, Gate, Level
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
 
@@ -187,7 +199,10 @@ def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[B
     blocks = []
     for model, data in keys:
         own_data = {cell.data for cell in tuned if cell.model == model}
-        members = [c for c in study.cells if c.model == model and (c.data == data or (c.train is None and c.data not in own_data))]
+        one = next(cell for cell in tuned if (cell.model, cell.data) == (model, data))
+        beside = [c for c in study.cells if c.model == model and c.train is None and c.data != data]
+        joining = [c for c in beside if stands_beside(c, one) or (not c.factors and c.data not in own_data)]
+        members = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
         blocks.append(_block(model, data, members, problems, labels))
     return blocks
 
@@ -236,7 +251,7 @@ def _block(model: str, data: str, cells: Sequence[Cell], problems: Mapping[str, 
     by_row: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.seed):
         by_row.setdefault(cell.row, []).append(cell)
-    order = [*ROW_ORDER[:2], *labels, *ROW_ORDER[2:]]
+    order = [*ROW_ORDER[:2], *(name for label in labels for name in (label, f"{label} {TUNED}")), *ROW_ORDER[2:]]
     names = sorted(by_row, key=lambda name: (order.index(name) if name in order else len(order), name))
     outcomes = {
         (name, benchmark): {cell.seed: read_outcomes(cell, benchmark) for cell in by_row[name] if benchmark in cell.benchmarks}
