@@ -16,9 +16,9 @@ from pathlib import Path
 from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.runs import write_json
-from codetune.study.cells import Outcome
+from codetune.study.cells import Cell, Outcome, read_outcomes, read_study
 from codetune.study.rendering import render, write_page
-from codetune.study.summary import Block, Row, read_blocks
+from codetune.study.summary import cells_of_blocks, problems_of
 
 KEY_FORMAT = "codetune judgement key 1"
 QUESTIONS = {"correctness": "Which one does what the task asks?", "readability": "Which one reads better?"}
@@ -53,25 +53,26 @@ def write_sheet(study_dir: Path, choice: Choice, page: Path) -> Sheet:
     Problems, training seeds, samples and sides are drawn by the seed: the same call gives the same sheet. Two completions that are
     the same text are not asked about; they count as "same".
     """
-    study, blocks = read_blocks(study_dir)
-    block = _block(blocks, choice)
-    first, second = (_row(block, label) for label in choice.rows)
-    if choice.rows[0] == choice.rows[1]:
-        raise UserError(f"--rows {','.join(choice.rows)}: give two different rows")
-    if choice.benchmark not in block.benchmarks:
-        raise UserError(f"no benchmark {choice.benchmark!r} in this study (it has: {', '.join(block.benchmarks)}){_near(choice.benchmark, block.benchmarks)}")
-    pairs = _pairs(block, (first, second), choice)
+    study = read_study(study_dir)
+    model, data, cells = _cells(cells_of_blocks(study), choice)
+    first, second = choice.rows
+    _known(first, [cell.row for cell in cells], f"row of {model} on {data}")
+    _known(second, [cell.row for cell in cells], f"row of {model} on {data}")
+    _known(choice.benchmark, [name for cell in cells for name in cell.benchmarks], "benchmark of this study")
+    if first == second:
+        raise UserError(f"--rows {first},{second}: give two different rows")
+    pairs = _pairs(cells, choice, f"{model}/{data}")
     if not pairs:
-        raise UserError(f"{first.label} and {second.label} answered no problem of {choice.benchmark} in common: nothing to compare")
-    known = {problem.task_id: problem for problem in block.problems.get(choice.benchmark, ())}
+        raise UserError(f"{first} and {second} answered no problem of {choice.benchmark} in common: nothing to compare")
+    known = {problem.task_id: problem for problem in problems_of(study_dir, choice.benchmark)}
     key: Json = {
-        "format": KEY_FORMAT, "study": study.name, "model": block.model, "data": block.data, "benchmark": choice.benchmark,
-        "rows": [first.label, second.label], "seed": choice.seed, "pairs": [pair.entry for pair in pairs],
+        "format": KEY_FORMAT, "study": study.name, "model": model, "data": data, "benchmark": choice.benchmark,
+        "rows": [first, second], "seed": choice.seed, "pairs": [pair.entry for pair in pairs],
     }  # fmt: skip
     key["sheet"] = sheet_id(key)
     asked = [_shown(pair, known.get(pair.entry["task_id"])) for pair in pairs if pair.entry["asked"]]
-    data = {"sheet": key["sheet"], "benchmark": choice.benchmark, "questions": QUESTIONS, "pairs": asked}
-    write_page(page, render("judge.html.jinja", data=data, colors={}))
+    shown = {"sheet": key["sheet"], "benchmark": choice.benchmark, "questions": QUESTIONS, "pairs": asked}
+    write_page(page, render("judge.html.jinja", data=shown, colors={}))
     beside = page.with_suffix(".key.json")
     for path in (beside, study_dir / FOLDER / str(key["sheet"]) / "key.json"):
         write_json(path, key)
@@ -91,13 +92,13 @@ class _Pair:
     right: str
 
 
-def _pairs(block: Block, rows: tuple[Row, Row], choice: Choice) -> list[_Pair]:
-    drawn = random.Random(f"{choice.seed}/{'/'.join(choice.rows)}/{choice.benchmark}/{block.model}/{block.data}")
-    answers = [_answers(block, row, choice.benchmark) for row in rows]
+def _pairs(cells: Sequence[Cell], choice: Choice, where: str) -> list[_Pair]:
+    drawn = random.Random(f"{choice.seed}/{'/'.join(choice.rows)}/{choice.benchmark}/{where}")
+    answers = [_answers([cell for cell in cells if cell.row == row], choice.benchmark) for row in choice.rows]
     common = [task_id for task_id in answers[0] if task_id in answers[1]]
     pairs = []
     for number, task_id in enumerate(drawn.sample(common, min(choice.problems, len(common))), start=1):
-        chosen = [(row.label, *drawn.choice(found[task_id])) for row, found in zip(rows, answers, strict=True)]
+        chosen = [(row, *drawn.choice(found[task_id])) for row, found in zip(choice.rows, answers, strict=True)]
         drawn.shuffle(chosen)
         texts = [outcome.completion.strip("\n") for _, _, outcome in chosen]
         entry: Json = {"pair": f"{number:03d}", "task_id": task_id, "asked": texts[0] != texts[1]}
@@ -108,42 +109,37 @@ def _pairs(block: Block, rows: tuple[Row, Row], choice: Choice) -> list[_Pair]:
     return pairs
 
 
-def _answers(block: Block, row: Row, benchmark: str) -> dict[str, list[tuple[int, Outcome]]]:
+def _answers(cells: Sequence[Cell], benchmark: str) -> dict[str, list[tuple[int, Outcome]]]:
     """By problem, every (training seed, sample) of a row."""
     found: dict[str, list[tuple[int, Outcome]]] = {}
-    for seed, outcomes in block.outcomes.get((row.label, benchmark), {}).items():
-        for outcome in outcomes:
-            found.setdefault(outcome.task_id, []).append((seed, outcome))
+    for cell in sorted(cells, key=lambda cell: cell.seed):
+        for outcome in read_outcomes(cell, benchmark) if benchmark in cell.benchmarks else ():
+            found.setdefault(outcome.task_id, []).append((cell.seed, outcome))
     return found
 
 
 def _shown(pair: _Pair, problem: Problem | None) -> Mapping[str, str]:
-    """What the page has of a pair: no task_id either, from which a reader with the study at hand could find the rows."""
+    """What the page has of a pair: no task_id, from which a judge with the report at hand could look the rows up."""
     task = (problem.instruction if problem else "") or str(pair.entry["task_id"])
-    return {
-        "pair": str(pair.entry["pair"]), "task": task, "reference": problem.reference if problem else "", "left": pair.left, "right": pair.right,
-    }  # fmt: skip
+    reference = problem.reference if problem else ""
+    return {"pair": str(pair.entry["pair"]), "task": task, "reference": reference, "left": pair.left, "right": pair.right}
 
 
-def _block(blocks: Sequence[Block], choice: Choice) -> Block:
-    fitting = [b for b in blocks if choice.model in ("", b.model) and choice.data in ("", b.data)]
+def _cells(blocks: Mapping[tuple[str, str], list[Cell]], choice: Choice) -> tuple[str, str, list[Cell]]:
+    """The one model x data that is meant, and its cells."""
+    fitting = [(model, data) for model, data in blocks if choice.model in ("", model) and choice.data in ("", data)]
     if len(fitting) == 1:
-        return fitting[0]
-    there = "; ".join(f"--model '{b.model}' --data '{b.data}'" for b in fitting or blocks)
+        return *fitting[0], blocks[fitting[0]]
+    there = "; ".join(f"--model '{model}' --data '{data}'" for model, data in fitting or blocks)
     if not there:
         raise UserError("no cell of this study is finished yet: nothing to compare")
     which = "several models or data sets fit" if fitting else f"no cells of --model {choice.model!r} --data {choice.data!r}"
     raise UserError(f"{which}: choose one of {there}")
 
 
-def _row(block: Block, label: str) -> Row:
-    found = next((row for row in block.rows if row.label == label), None)
-    if found is None:
-        labels = [row.label for row in block.rows]
-        raise UserError(f"no row {label!r} in {block.model} on {block.data} (it has: {', '.join(labels)}){_near(label, labels)}")
-    return found
-
-
-def _near(given: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1)
-    return f": did you mean {near[0]!r}?" if near else ""
+def _known(given: str, names: Sequence[str], what: str) -> None:
+    there = list(dict.fromkeys(names))
+    if given not in there:
+        near = difflib.get_close_matches(given, there, n=1)
+        meant = f": did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{given!r} is no {what} (there are: {', '.join(there)}){meant}")

@@ -57,6 +57,7 @@ def _environment(autoescape: bool) -> Environment:
     environment = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "python": _python, "fenced": fenced, "plain": plain, "first_line": _first_line, "ticks": _ticks, "embedded": embedded,
+        "capitalize_first": _capitalize_first,
     }  # fmt: skip
     return environment
 
@@ -67,6 +68,10 @@ def _python(code: str) -> Markup:
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _capitalize_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _ticks(text: str) -> Markup:

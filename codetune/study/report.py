@@ -28,16 +28,19 @@ from codetune.study.view import (
     MARK,
     DifferencePanel,
     FamilyTable,
+    JudgementView,
     MetricTable,
     Names,
     Tile,
     VerdictTable,
     difference_panel,
     family_tables,
+    judgement_view,
     metric_tables,
     tiles,
     verdict_tables,
 )
+from codetune.study.votes import Judgement, read_judgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class BlockPage:
     families: Sequence[FamilyTable]
     examples: Sequence[Example]
     examples_title: str
+    judgements: Sequence[JudgementView]
     gates: Sequence[GateLine]
     gate_messages: Sequence[GateMessage]
     gates_summary: str
@@ -107,9 +111,9 @@ class Page:
         """Where the page leads: of a single model its parts, of several the overview and each of them."""
         entries = [Entry("overview", "Overview"), Entry("models", "Each model")] if self.overview else []
         for block in () if self.overview else self.blocks:
-            parts = {"results": True, "differences": True, "figures": block.figures, "verdicts": block.verdicts, "families": block.families}
-            entries += [Entry(f"{block.anchor}-{part}", part.capitalize()) for part, there in parts.items() if there]
-            entries.append(Entry(f"{block.anchor}-gates", "Gates"))
+            parts = {"Differences": block.differences, "Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
+            parts |= {"Families": block.families, "Gates": block.gates}
+            entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in ({"Results": True} | parts).items() if there]
         entries += [Entry("browse", "Completions")] if self.browser else []
         return [*entries, Entry("provenance", "What produced it")]
 
@@ -123,7 +127,8 @@ def write_report(study_dir: Path) -> Report:
     labels = list(dict.fromkeys(row.label for block in blocks for row in block.rows))
     styles = style_of(labels)
     colors = {label: color_variable(styles, label) for label in labels}
-    pages = [_block_page(block, number, len(blocks), study_dir / "plots", styles) for number, block in enumerate(blocks)]
+    judgements = read_judgements(study_dir)
+    pages = [_block_page(block, number, len(blocks), study_dir / "plots", styles, judgements) for number, block in enumerate(blocks)]
     anchors = [page.anchor for page in pages]
     page = Page(
         title=study.name,
@@ -158,7 +163,9 @@ def report_json(study_dir: Path) -> Json:
     }
 
 
-def _block_page(block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle]) -> BlockPage:
+def _block_page(
+    block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle], judgements: Sequence[Judgement]
+) -> BlockPage:
     colors = {label: color_variable(styles, label) for label in styles}
     names = Names(colors, frozenset(r.label for r in block.rows if r.invalid_cause))
     anchor, prefix = f"block-{number + 1}", f"{number + 1}-" if total > 1 else ""
@@ -178,6 +185,7 @@ def _block_page(block: Block, number: int, total: int, plots: Path, styles: Mapp
         families=family_tables(block, names),
         examples=examples,
         examples_title=f"{_count(len(examples))} completions of {first}, side by side",
+        judgements=[judgement_view(block, names, one) for one in judgements if (one.model, one.data) == (block.model, block.data)],
         gates=gate_lines(block),
         gate_messages=gate_messages(block),
         gates_summary=gates_summary(block),

@@ -99,7 +99,7 @@ def compare_studies(first_dir: Path, second_dir: Path) -> SideBySide:
         titles.setdefault(key[:2], []).append(key)
     parts = tuple(_part(model, data, [(rows[0][key], rows[1][key]) for key in keys]) for (model, data), keys in titles.items())
     alone = (tuple(_alone(rows[0], rows[1])), tuple(_alone(rows[1], rows[0])))
-    recipes = _flat({k: v for k, v in first.recipe.items() if k != "cells"}), _flat({k: v for k, v in second.recipe.items() if k != "cells"})
+    recipes = [_flat({name: part for name, part in study.recipe.items() if name != "cells"}) for study in (first, second)]
     return SideBySide(
         names=(first.name, second.name),
         folders=(str(first_dir), str(second_dir)),
@@ -132,7 +132,7 @@ def _scores(both: _Both) -> Iterator[ScoreLine]:
 
 
 def _score(both: _Both, benchmark: str, metric: str, ours: Measure, theirs: Measure) -> ScoreLine:
-    (block, row), (_, other) = both
+    (_, row), (_, other) = both
     values = [
         Value(format_score(m.mean), interval_text(m.low, m.high), not one.invalid_on(benchmark), one.invalid_on(benchmark))
         for m, one in ((ours, row), (theirs, other))

@@ -61,7 +61,7 @@ class Row:
     @property
     def is_base(self) -> bool:
         """Whether the model was left as it is; such rows are what the others are compared with."""
-        return all(cell.train is None for cell in self.cells)
+        return all(cell.train is None and not cell.brought for cell in self.cells)
 
     @property
     def invalid_cause(self) -> str:
@@ -193,17 +193,20 @@ class Block:
 
 def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[Block]:
     """One block per model x data that has a tuned row; base rows that name no data of their own join every block of their model."""
-    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
-    keys = dict.fromkeys((cell.model, cell.data) for cell in tuned)
     labels = [str(method.get("label") or method.get("name")) for method in study.recipe.get("methods", ()) if isinstance(method, dict)]
-    blocks = []
-    for model, data in keys:
+    return [_block(model, data, members, problems, labels) for (model, data), members in cells_of_blocks(study).items()]
+
+
+def cells_of_blocks(study: Study) -> dict[tuple[str, str], list[Cell]]:
+    """(model, data) -> the cells of that block."""
+    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
+    blocks = {}
+    for model, data in dict.fromkeys((cell.model, cell.data) for cell in tuned):
         own_data = {cell.data for cell in tuned if cell.model == model}
         one = next(cell for cell in tuned if (cell.model, cell.data) == (model, data))
         beside = [c for c in study.cells if c.model == model and c.train is None and c.data != data]
         joining = [c for c in beside if stands_beside(c, one) or (not c.factors and c.data not in own_data)]
-        members = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
-        blocks.append(_block(model, data, members, problems, labels))
+        blocks[model, data] = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
     return blocks
 
 
@@ -211,10 +214,10 @@ def read_blocks(study_dir: Path) -> tuple[Study, list[Block]]:
     """A study's folder as blocks. Raises UserError where the folder holds no study."""
     study = read_study(study_dir)
     names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
-    return study, blocks_of(study, {name: _problems(study_dir, name) for name in names})
+    return study, blocks_of(study, {name: problems_of(study_dir, name) for name in names})
 
 
-def _problems(study_dir: Path, benchmark: str) -> Sequence[Problem]:
+def problems_of(study_dir: Path, benchmark: str) -> Sequence[Problem]:
     """As the study kept them, else as they load today; without either the report shows no instructions and references."""
     kept = read_problems(study_dir, benchmark)
     if kept:

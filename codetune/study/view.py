@@ -11,12 +11,14 @@ from codetune.study.summary import Block, Difference, Measure, Row
 from codetune.study.tables import (
     MISSING,
     format_bytes,
+    format_percent,
     format_points,
     format_rate,
     format_score,
     format_seconds,
     format_small_percent,
 )
+from codetune.study.votes import Judgement, preference_sentences
 from codetune.study.words import interval_text, metric_name, paired_detail, told_apart
 
 MARK = "†overlap"  # beside a number whose test is in the training data, where the recipe publishes it anyway
@@ -102,6 +104,32 @@ class FamilyTable:
     title: str
     rows: tuple[RowName, ...]
     lines: tuple[FamilyLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementLine:
+    """One question: votes for either row and for neither, and the share of decided votes for the first with its interval."""
+
+    question: str
+    first: int
+    same: int
+    second: int
+    rate: str
+    interval: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementView:
+    """One blind sheet beside what the metrics say of its two rows."""
+
+    title: str
+    first: RowName
+    second: RowName
+    judges: str
+    lines: tuple[JudgementLine, ...]
+    metrics: tuple[str, ...]
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +227,27 @@ def family_tables(block: Block, names: Names) -> list[FamilyTable]:
             lines.sort(key=lambda line: (-_spread(line.shares), line.family))
             tables.append(FamilyTable(benchmark, tuple(names.on(row, benchmark) for row in block.rows), tuple(lines)))
     return tables
+
+
+def judgement_view(block: Block, names: Names, judgement: Judgement) -> JudgementView:
+    """What people said of two rows, and the metrics of the same two on the same benchmark."""
+    lines = []
+    for one in judgement.preferences:
+        interval = interval_text(one.low, one.high)
+        apart = one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high
+        said = "no decided vote" if one.rate is None else "told apart" if apart else "not told apart"
+        lines.append(JudgementLine(one.question, one.first, one.same, one.second, format_percent(one.rate), interval, said))
+    labels = [row.label for row in block.rows]
+    shown = [names.of(label) if label in labels else RowName(label, "--muted") for label in judgement.rows]
+    metrics = []
+    for metric in dict.fromkeys((block.score_name(judgement.benchmark), "bleu", "codebleu")):
+        key = f"{judgement.benchmark}:{metric}"
+        both = (row for row in block.rows if row.label in judgement.rows and key in row.measures)
+        values = [f"{row.label} {_with_interval(row.measures[key])}" for row in both]
+        metrics += [f"{metric_name(metric)}: {', '.join(values)}"] if values else []
+    judges = f"{len(judgement.judges)} judge{'' if len(judgement.judges) == 1 else 's'}"
+    sentences = tuple(preference_sentences(judgement)[len(judgement.preferences) :])
+    return JudgementView(judgement.title, shown[0], shown[1], judges, tuple(lines), tuple(metrics), sentences)
 
 
 def tiles(block: Block) -> list[Tile]:

@@ -15,6 +15,8 @@ from codetune.records import Json
 from codetune.runs import read_json, write_json
 from codetune.score import statistics
 from codetune.study.judge import FOLDER, KEY_FORMAT, QUESTIONS, sheet_id
+from codetune.study.tables import format_percent
+from codetune.study.words import interval_text
 
 VOTES_FORMAT = "codetune votes 1"
 SIDES = ("left", "right", "same")
@@ -82,8 +84,35 @@ def add_votes(study_dir: Path, files: Sequence[Path]) -> list[Judgement]:
 def read_judgements(study_dir: Path) -> list[Judgement]:
     """Every sheet of a study that has votes. Raises UserError where a key or a votes file is damaged."""
     folder = study_dir / FOLDER
-    keys = sorted(folder.glob("*/key.json"))
-    return [found for path in keys if (found := _judgement(_key(path), [_checked(study_dir, p) for p in sorted(path.parent.glob("votes-*.json"))]))]
+    found = []
+    for path in sorted(folder.glob("*/key.json")):
+        votes = [_checked(study_dir, kept) for kept in sorted(path.parent.glob("votes-*.json"))]
+        found.append(_judgement(_key(path), votes))
+    return [judgement for judgement in found if judgement is not None]
+
+
+def preference_sentences(judgement: Judgement) -> list[str]:
+    """What the votes say, each question in a sentence, ties and agreement stated."""
+    first, second = judgement.rows
+    said = []
+    for one in judgement.preferences:
+        ties = f"{one.same} votes for neither"
+        if one.rate is None:
+            said.append(f"{one.question}: no vote for either row, {ties}")
+            continue
+        sure = interval_text(one.low, one.high)
+        votes = f"{one.first} of {one.first + one.second} decided votes"
+        said.append(f"{one.question}: {first} over {second} in {format_percent(one.rate)} ({sure}; {votes}; {ties})")
+    if judgement.identical:
+        said.append(f"{judgement.identical} of {judgement.pairs} pairs are the same text twice and were not asked about")
+    if judgement.agreement is not None:
+        equal = format_percent(judgement.agreement, 0)
+        said.append(f"two judges give the same answer in {equal} of the pairs and questions that both answered")
+    if judgement.executed is not None:
+        right, total = judgement.executed
+        where = "where one of the two passes its tests and the other does not"
+        said.append(f"{where}, {right} of {total} votes on correctness are for the one that does")
+    return said
 
 
 def checksum(sheet: str, judge: str, votes: Mapping[str, Mapping[str, str]]) -> str:
@@ -116,7 +145,8 @@ def _checked(study_dir: Path, path: Path) -> Json:
     kept = {entry.parent.name for entry in (study_dir / FOLDER).glob("*/key.json")}
     if not isinstance(sheet, str) or sheet not in kept:
         there = ", ".join(sorted(kept)) or "none"
-        raise UserError(f"{path} is of the sheet {sheet!r}, which was not made from {study_dir} (its sheets: {there}): give the study it is of")
+        which = f"{sheet!r}, which was not made from {study_dir} (its sheets: {there})"
+        raise UserError(f"{path} is of the sheet {which}: give the study it is of")
     if not isinstance(judge, str) or not judge.strip():
         raise UserError(f"{path} does not say who judged: type a name into the sheet and export again")
     asked = {pair["pair"] for pair in _key(study_dir / FOLDER / sheet / "key.json")["pairs"] if pair["asked"]}
