@@ -20,16 +20,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from codetune.config import StudyRecipe, load_recipe, recipe_path
-from codetune.errors import UserError
+from codetune.errors import UserError, nearest
 from codetune.study.cells import read_study
 from codetune.study.drive import DONE, CellProgress, run_study
 from codetune.study.judge import Choice, write_sheet
+from codetune.study.ray_engine import RayEngine
 from codetune.study.report import Report, report_json, write_report
 from codetune.study.side_by_side import write_comparison
 from codetune.study.stand_ins import tiny as cut_to_trial
 from codetune.study.votes import add_votes, preference_sentences
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+ENGINES = ("local", "ray")
 
 
 @app.command()
@@ -38,15 +40,18 @@ def run(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set seeds=3.")] = None,
     out: Annotated[Path | None, typer.Option(help="The study's folder. Default: runs/<name>.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="A trial of minutes, offline; random models for absent ones.")] = False,
-    engine: Annotated[str, typer.Option(help="local; ray is not there yet.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster, each cell where its forecast memory fits.")] = "local",
+    address: Annotated[str | None, typer.Option(help="The Ray cluster, as auto or ray://head:10001. Default: this machine.")] = None,
 ) -> None:
     """Run all cells of a study that are not done yet, then write the report."""
-    if engine != "local":
-        raise UserError(f"--engine {engine}: only 'local' is there so far")
+    if engine not in ENGINES:
+        raise UserError(f"--engine {engine}: {nearest(engine, ENGINES)}")
+    if address and engine != "ray":
+        raise UserError(f"--address {address} is of a Ray cluster: add --engine ray")
     loaded = load_recipe(recipe_path(recipe), StudyRecipe, overrides or [])
     if out is not None or tiny:
         loaded = loaded.model_copy(update={"out": out or Path("runs") / f"{loaded.name}-tiny"})
-    conclude(run_with_progress(cut_to_trial(loaded) if tiny else loaded))
+    conclude(run_with_progress(cut_to_trial(loaded) if tiny else loaded, engine, address))
 
 
 @app.command()
@@ -114,12 +119,13 @@ def votes(
     print(f"in the report with: codetune study report {folder}")
 
 
-def run_with_progress(recipe: StudyRecipe) -> Report:
+def run_with_progress(recipe: StudyRecipe, engine: str = "local", address: str | None = None) -> Report:
     """The study, with a bar for its cells and one for the present stage on a terminal, plain lines elsewhere."""
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        return run_study(recipe, _bars(progress) if console.is_terminal else _lines(console))
+        told = _bars(progress) if console.is_terminal else _lines(console)
+        return run_study(recipe, told, RayEngine(recipe, told, address) if engine == "ray" else None)
 
 
 def conclude(written: Report) -> None:

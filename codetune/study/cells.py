@@ -17,6 +17,7 @@ from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.runs import read_rows, write_rows
 from codetune.study.gates import Gate, better_than_base
+from codetune.study.measures import CellMeasures, read_measures, with_parts
 
 Record = TypeVar("Record")
 BASE, FEW_SHOT = "base", "base few-shot"  # the rows that train nothing
@@ -90,6 +91,7 @@ class Cell:
     factors: Json = field(default_factory=dict)  # pretrained_on, corpus, data_size: what the study varies besides methods
     tuned: bool = False  # trained with what a search found
     brought: bool = False  # tuned elsewhere
+    measures: CellMeasures = field(default_factory=CellMeasures)
     overlap: Json = field(default_factory=dict)  # of training data with benchmarks: how much, left out or not, examples
 
 
@@ -141,7 +143,7 @@ def read_study(study_dir: Path) -> Study:
     planned = recipe.get("cells")  # cells of earlier plans (another learning rate, say) stay on disk and out of the report
     for path in sorted(entry for entry in folder.iterdir() if entry.is_dir() and (planned is None or entry.name in planned)):
         result = _read_object(path / "result.json")
-        cell = _cell(path, result) if result else None
+        cell = _cell(path, result, recipe) if result else None
         if cell is None:
             unfinished.append(_unfinished(path))
         else:
@@ -194,11 +196,11 @@ def _read_object(path: Path) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _cell(path: Path, result: Json) -> Cell | None:
+def _cell(path: Path, result: Json, recipe: Json) -> Cell | None:
     name = result.get("cell")
     if not isinstance(name, dict) or not isinstance(result.get("benchmarks"), dict):
         return None
-    train = result.get("train")
+    train, price = result.get("train"), recipe.get("measures") or {}
     method = str(name.get("method", ""))
     return Cell(
         path=path,
@@ -216,6 +218,7 @@ def _cell(path: Path, result: Json) -> Cell | None:
         factors=name.get("factors") or {},
         tuned=bool(name.get("tuned")),
         brought=bool(name.get("brought")),
+        measures=read_measures(result, price.get("price_per_hour"), str(price.get("currency") or "")),
         overlap=result.get("train_test_overlap") or {},
     )
 
@@ -235,7 +238,7 @@ def stands_beside(untrained: Cell, cell: Cell) -> bool:
 
 
 def _benchmark(value: Json) -> BenchmarkSummary:
-    summary = _known(BenchmarkSummary, {key: part for key, part in value.items() if part is not None})
+    summary = _known(BenchmarkSummary, {key: part for key, part in value.items() if part is not None} | with_parts(value))
     intervals = {k: (float(pair[0]), float(pair[1])) for k, pair in summary.pass_at_k_ci95.items()}
     return dataclasses.replace(summary, pass_at_k_ci95=intervals)
 

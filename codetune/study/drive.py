@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from codetune.config import StudyRecipe
-from codetune.data.benchmarks import load as load_benchmark
 from codetune.errors import TERMINATED, Terminated, UserError
 from codetune.runs import locked, read_json, write_json
 from codetune.study.cells import FAILURE, write_problems
-from codetune.study.plan import FOUND, JOB, RESULT, CellConfig, SearchJob, limited, plan_cells, plan_searches, unfinished
+from codetune.study.plan import FOUND, JOB, RESULT, CellConfig, SearchJob, benchmarks_of, limited, plan_cells, plan_searches, unfinished
 from codetune.study.report import Report, write_report
 
 LOG = "log.txt"
@@ -56,12 +55,12 @@ def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None], engin
     Without an engine `cells_at_once` run at a time, each with its share of the cores. A cell that fails does not keep the others.
     Raises UserError for what cannot work, and, when all other cells are done, for cells that failed.
     """
-    cells, searches = plan_cells(recipe), plan_searches(recipe)
+    cells, searches, asked = plan_cells(recipe), plan_searches(recipe), benchmarks_of(recipe)
     with locked(recipe.folder):
         planned = {"cells": [cell.folder.name for cell in cells]}
         write_json(recipe.folder / "study.json", recipe.model_dump(mode="json") | planned)
-        for name in recipe.benchmarks:
-            write_problems(recipe.folder, name, limited(load_benchmark(name), recipe.max_problems))
+        for benchmark in (asked[given] for given in recipe.benchmarks):
+            write_problems(recipe.folder, benchmark.name, limited(benchmark, recipe.max_problems))
         jobs: list[Job] = [*(job for job in searches if not is_found(job)), *unfinished(cells, [read_result(cell) for cell in cells])]
         numbered = [CellProgress(job, number, len(jobs)) for number, job in enumerate(jobs, start=1)]
         engine = engine or Running(recipe.cells_at_once, report)

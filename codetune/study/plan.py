@@ -109,10 +109,24 @@ def against_of(recipe: StudyRecipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*recipe.benchmarks, *more]))
 
 
+def benchmarks_of(recipe: StudyRecipe) -> dict[str, Benchmark]:
+    """What is asked, by the name or path in the recipe: the study's benchmarks, then what only measures forgetting.
+
+    Raises UserError for what is not there, and where two files have one name, since records and tables go by it.
+    """
+    found = {given: load_benchmark(given) for given in dict.fromkeys([*recipe.benchmarks, *recipe.measures.forgetting])}
+    first: dict[str, str] = {}
+    for given, benchmark in found.items():
+        other = first.setdefault(benchmark.name, given)
+        if found[other].sha256 != benchmark.sha256:
+            raise UserError(f"benchmarks {other} and {given} are both called {benchmark.name!r} in the study's tables: rename one of them")
+    return found
+
+
 def _blocks(recipe: StudyRecipe) -> Iterator[_Block]:
     use_root(recipe.data[0].root)
     against = {name: load_benchmark(name).sha256 for name in against_of(recipe)}
-    benchmarks = {name: against[name] for name in recipe.benchmarks}
+    benchmarks = {name: each.sha256 for name, each in benchmarks_of(recipe).items()}
     for model in recipe.models:
         hashed = model_hash(model.name)
         for data in (recipe.data_of(model, each) for each in recipe.data):
@@ -141,7 +155,8 @@ class _Block:
                 model, hashes = row.tuned or self.model.name, self.hashes | hashed
                 found.append(self._untrained(row.label, BROUGHT, model=model, adapter=row.adapter, hashes=hashes))
         for method, size in itertools.product(self.recipe.methods_of(self.model), self._sizes()):
-            found += [self._trained(method, size, seed) for seed in self.recipe.seeds]
+            if self.recipe.default_rows or not self.recipe.search:
+                found += [self._trained(method, size, seed) for seed in self.recipe.seeds]
             if self.recipe.search:
                 found += [self._tuned(method, size, seed) for seed in self.recipe.seeds]
         return found
@@ -170,9 +185,7 @@ class _Block:
         """As the row with the recipe's settings, but with those that the search finds."""
         cell, search = self._trained(method, size, seed), self._search(method, size)
         row, key = f"{cell.row} {TUNED}", content_hash([cell.key, search.folder.name])
-        train = cell.train and cell.train.model_copy(update={"name": row})
-        folder = self._folder(row, key)
-        changed = {"key": key, "row": row, "folder": folder, "train": train, "search": search.folder, "same_if_default": cell.folder}
+        changed = {"key": key, "row": row, "folder": self._folder(row, key), "search": search.folder, "same_if_default": cell.folder}
         return cell.model_copy(update=changed)
 
     def _search(self, method: MethodConfig, size: int | None) -> SearchJob:
