@@ -43,6 +43,8 @@ class TrainSummary:
     packing: str | None = None
     fill: float | None = None
     precision: str | None = None
+    held_out: Mapping[str, Any] = field(default_factory=dict)  # "loss" and "bits_per_byte", each [of the base model, of what was kept]
+    search: Mapping[str, Any] = field(default_factory=dict)  # of a row whose settings were searched for: its trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Cell:
     provenance: Json
     config: Json
     overlap: Json = field(default_factory=dict)  # of training data with benchmarks: how much, left out or not, examples
+    factors: Json = field(default_factory=dict)  # "pretrained_on", "corpus", "data_size"
+    measures: Json = field(default_factory=dict)  # what was measured beyond scores and training
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +202,20 @@ def _cell(path: Path, result: Json) -> Cell | None:
         row=str(name.get("row") or method),
         data=str(name.get("data", "")),
         seed=int(name.get("seed") or 0),
-        train=_known(TrainSummary, train) if isinstance(train, dict) else None,
+        train=_train(train) if isinstance(train, dict) else None,
         benchmarks={key: _benchmark(value) for key, value in result["benchmarks"].items()},
         gates=tuple(_gate(gate) for gate in result.get("gates") or ()),
         peak_memory_bytes=result.get("peak_memory_bytes"),
         provenance=result.get("provenance") or {},
         config=_read_object(path / "cell.json") or {},
         overlap=result.get("train_test_overlap") or {},
+        factors=name.get("factors") or {},
+        measures=result.get("measures") or {},
     )
+
+
+def _train(row: Json) -> TrainSummary:
+    return _known(TrainSummary, {key: part for key, part in row.items() if part is not None})
 
 
 def _compared(cell: Cell, cells: Iterable[Cell]) -> Cell:
