@@ -24,8 +24,12 @@ LAYERS = {
     "cli": 7,
 }  # fmt: skip
 
-# Only these put the parts together; in `study` and `evaluate` everything else is given what it works with.
-WIRING = {"codetune.study.run", "codetune", "codetune.api", "codetune.tuning"}
+# Only these put the parts together, or forecast them; in `study` and `evaluate` everything else is given what it works with.
+WIRING = {
+    "codetune.study.run", "codetune.study.forecasting", "codetune.study.settle", "codetune.study.budgets", "codetune.study.needs",
+    "codetune.study.measuring",
+    "codetune", "codetune.api", "codetune.tuning",
+}  # fmt: skip
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
 
 # torch may be imported where tensors are, and nowhere else.

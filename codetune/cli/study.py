@@ -19,13 +19,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from codetune.config import StudyRecipe, load_recipe, recipe_path
-from codetune.errors import UserError
+from codetune.errors import UserError, nearest
 from codetune.study.cells import read_study
 from codetune.study.drive import DONE, CellProgress, run_study
+from codetune.study.ray_engine import RayEngine
 from codetune.study.report import Report, report_json, write_report
+from codetune.study.stand_ins import tiny as cut_to_trial
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-TINY = ("train.train_tokens=20000", "train.validations=1", "max_problems=20")
+ENGINES = ("local", "ray")
 
 
 @app.command()
@@ -33,16 +35,19 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="A study recipe (YAML), or the name of a shipped one.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set seeds=3.")] = None,
     out: Annotated[Path | None, typer.Option(help="The study's folder. Default: runs/<name>.")] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="A trial of minutes: few tokens, 20 problems; in a folder of its own.")] = False,
-    engine: Annotated[str, typer.Option(help="local; ray is not there yet.")] = "local",
+    tiny: Annotated[bool, typer.Option("--tiny", help="A trial of minutes, offline; random models for absent ones.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster, each cell where its forecast memory fits.")] = "local",
+    address: Annotated[str | None, typer.Option(help="The Ray cluster, as auto or ray://head:10001. Default: this machine.")] = None,
 ) -> None:
     """Run all cells of a study that are not done yet, then write the report."""
-    if engine != "local":
-        raise UserError(f"--engine {engine}: only 'local' is there so far")
-    loaded = load_recipe(recipe_path(recipe), StudyRecipe, [*(overrides or []), *(TINY if tiny else ())])
+    if engine not in ENGINES:
+        raise UserError(f"--engine {engine}: {nearest(engine, ENGINES)}")
+    if address and engine != "ray":
+        raise UserError(f"--address {address} is of a Ray cluster: add --engine ray")
+    loaded = load_recipe(recipe_path(recipe), StudyRecipe, overrides or [])
     if out is not None or tiny:
         loaded = loaded.model_copy(update={"out": out or Path("runs") / f"{loaded.name}-tiny"})
-    conclude(run_with_progress(loaded))
+    conclude(run_with_progress(cut_to_trial(loaded) if tiny else loaded, engine, address))
 
 
 @app.command()
@@ -69,12 +74,13 @@ def report(
         conclude(write_report(folder))
 
 
-def run_with_progress(recipe: StudyRecipe) -> Report:
+def run_with_progress(recipe: StudyRecipe, engine: str = "local", address: str | None = None) -> Report:
     """The study, with a bar for its cells and one for the present stage on a terminal, plain lines elsewhere."""
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        return run_study(recipe, _bars(progress) if console.is_terminal else _lines(console))
+        told = _bars(progress) if console.is_terminal else _lines(console)
+        return run_study(recipe, told, RayEngine(recipe, told, address) if engine == "ray" else None)
 
 
 def conclude(written: Report) -> None:

@@ -14,11 +14,12 @@ from codetune.records import Json
 from codetune.study.cells import Cell, read_curve
 from codetune.study.plots import TUNED, RowStyle, inline_svg, write_figure
 from codetune.study.plots_cost import MEMORY, SHARE, TIME, Cost, Point, quality_against
-from codetune.study.plots_scores import Bar, Gap, System, bleu_by_verdict, forest, grouped_bars, text_against_execution
+from codetune.study.plots_scores import Bar, Gap, Memory, System, bleu_by_verdict, forest, grouped_bars, memory_parts, text_against_execution
 from codetune.study.plots_training import Tried, ladders, loss_curves
 from codetune.study.summary import PASS, TEXT_SCORE, Block, Row
 from codetune.study.words import metric_name
 
+GENERATION = "generation"
 INVALID_OUT = "Invalid rows are left out"
 
 
@@ -50,7 +51,7 @@ def write_block_figures(block: Block, folder: Path, prefix: str, styles: Mapping
     """Draws what the records permit, writes it as PNG and SVG, and gives it back for the page."""
     drawn = [
         _quality(block, styles), _differences(block, styles), *cost_figures([block], styles), *_losses(block, styles),
-        _ladders(block, styles), systems_figure([block], styles), _bleu_and_verdict(block),
+        _ladders(block, styles), _memory(block), systems_figure([block], styles), _bleu_and_verdict(block),
     ]  # fmt: skip
     return written(drawn, folder, prefix, styles)
 
@@ -200,13 +201,13 @@ def _ladders(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
 
 
 def _trials(row: Row) -> list[Tried]:
-    search = next((cell.train.search for cell in row.cells if cell.train and cell.train.search.get("trials")), None)
-    if search is None:
+    search = next((cell.train.search for cell in row.cells if cell.train and cell.train.search), None)
+    if not search:
         return []
     default, best = (dict(search.get(which) or {}) for which in ("default", "best"))
     usual: Json = default.get("settings") or {}
     found = []
-    for trial in search["trials"]:
+    for trial in search.get("trials") or ():
         settings = trial.get("settings") or {}
         rate, loss = settings.get("learning_rate"), trial.get("val_loss")
         if not _finite(rate):
@@ -216,6 +217,22 @@ def _trials(row: Row) -> list[Tried]:
         marks = number == default.get("number"), number == best.get("number")
         found.append(Tried(row.label.removesuffix(TUNED), way, rate, loss if _finite(loss) else None, str(trial.get("state")), *marks))
     return found
+
+
+def _memory(block: Block) -> Drawn | None:
+    """What each row's memory was for: a forecast in parts beside the peaks that were measured."""
+    rows = {}
+    for row in block.rows:
+        measured = next((cell.measures for cell in row.cells if cell.train and cell.measures.memory_forecast_bytes), None)
+        if measured is not None:
+            parts = {name: count for name, count in measured.memory_forecast_bytes.items() if name != GENERATION and count}
+            peaks = measured.memory_peak_bytes
+            rows[row.label] = Memory(parts, peaks.get("training"), measured.memory_forecast_bytes.get(GENERATION), peaks.get(GENERATION))
+    caption = (
+        "The peak of training in the parts that the forecast has, which traces the same pass without data, and the peaks that were measured: the "
+        "parts are no measurement. What was measured of generation has in it what the process kept from before, on a CPU."
+    )
+    return Drawn("memory", "What memory is for", caption, memory_parts(rows)) if rows else None
 
 
 def _setting(key: str, value: object) -> str:

@@ -47,6 +47,16 @@ class Gap:
     distinct: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of one row: the forecast of training's peak in its parts, and what was measured or forecast beside it."""
+
+    parts: Mapping[str, float]
+    training_peak: float | None = None
+    generation_forecast: float | None = None
+    generation_peak: float | None = None
+
+
 @in_house_style
 def grouped_bars(bars: Sequence[Bar], styles: Mapping[str, RowStyle]) -> Figure:
     """One group of bars for each metric, one bar for each row, with 95% intervals; bars lie, so that names can be read."""
@@ -166,31 +176,36 @@ def forest(gaps: Sequence[Gap], styles: Mapping[str, RowStyle], unit: str) -> Fi
     return figure
 
 
-_PARTS = ("#0072b2", "#d55e00", "#009e73", "#c98500", "#b8548f", "#3f9ecb", "#8a6d3b")
-_HATCHES = ("", "///", "...", "\\\\\\", "xx", "--", "++")
+_PARTS = ("#98a2b3", "#c98500", "#0072b2", "#d55e00", "#009e73", "#b8548f", "#3f9ecb", "#8a6d3b")
+_HATCHES = ("", "....", "", "////", "", "xxxx", "", "\\\\\\\\")
 
 
 @in_house_style
-def memory_parts(rows: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Bytes of each row in parts, as bars laid end to end; parts are told by colour and by hatching."""
-    parts = list(dict.fromkeys(part for split in rows.values() for part in split))
+def memory_parts(rows: Mapping[str, Memory]) -> Figure:
+    """Bytes of each row in parts, as bars laid end to end, with marks of what was measured; parts are told by colour and hatching."""
+    parts = list(dict.fromkeys(part for memory in rows.values() for part in memory.parts))
     colors = {part: _PARTS[number % len(_PARTS)] for number, part in enumerate(parts)}
-    figure, axes = panel(0.27 * (len(rows) + 0.3), [KeyEntry(part, colors[part], "s") for part in parts],
-                         left=0.2 + max(text_inches(row) for row in rows), right=0.62)  # fmt: skip
-    for y, split in enumerate(rows.values()):
+    key = [KeyEntry(part, colors[part], "s") for part in parts] + [KeyEntry("training, measured", INK, "|")]
+    key += [KeyEntry("generation, forecast", INK, "d", True)] if any(memory.generation_forecast for memory in rows.values()) else []
+    key += [KeyEntry("generation, measured", INK, "d")] if any(memory.generation_peak for memory in rows.values()) else []
+    figure, axes = panel(0.34 * (len(rows) + 0.3), key, left=0.2 + max(text_inches(row) for row in rows), right=0.3)
+    for y, memory in enumerate(rows.values()):
         start = 0.0
-        for part, held in split.items():
+        for part, held in memory.parts.items():
             hatch = _HATCHES[parts.index(part) % len(_HATCHES)]
-            axes.barh(y, held, 0.68, left=start, color=colors[part], linewidth=0, hatch=hatch, edgecolor="white", alpha=0.9)
+            axes.barh(y, held, 0.6, left=start, color=colors[part], linewidth=0.4, hatch=hatch, edgecolor="white")
             start += held
-        axes.annotate(format_bytes(start), (start, y), (4, 0), textcoords="offset points", va="center", fontsize=SIZE, color=MUTED)
+        if memory.training_peak:
+            axes.plot([memory.training_peak] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=2, solid_capstyle="butt")
+        for value, inside in ((memory.generation_forecast, "white"), (memory.generation_peak, INK)):
+            if value:
+                axes.plot([value], [y], color=INK, marker="d", markersize=6, markerfacecolor=inside, markeredgewidth=1.2, linewidth=0)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=SIZE)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)
     axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_bytes(value) if value else "0"))
     return figure
-
-

@@ -18,13 +18,12 @@ SizeOf = Callable[[Block], float | None]
 class LossKind:
     """Which held-out loss a figure shows."""
 
-    key: str  # of `held_out`
     label: str
     comparable: bool  # between models whose tokenizers differ
 
 
-BITS = LossKind("bits_per_byte", "held-out loss, bits per byte", True)
-NATS = LossKind("loss", "held-out loss, nats per token", False)
+BITS = LossKind("held-out loss, bits per byte", True)
+NATS = LossKind("held-out loss, nats per token", False)
 
 
 def data_size(block: Block) -> float | None:
@@ -58,18 +57,15 @@ def largest_data(blocks: Iterable[Block]) -> list[Block]:
 
 def loss_kind(blocks: Sequence[Block]) -> LossKind:
     """Bits per byte where every trained cell has them: these can be compared between tokenizers."""
-    trained = [cell.train for block in blocks for row in block.rows for cell in row.cells if cell.train]
-    return BITS if trained and all(train.held_out.get(BITS.key) for train in trained) else NATS
+    trained = [cell for block in blocks for row in block.rows for cell in row.cells if cell.train]
+    return BITS if trained and all(cell.measures.held_out_bits_per_byte for cell in trained) else NATS
 
 
 def held_out_loss(cell: Cell, kind: LossKind) -> float | None:
-    """Of the weights that were kept."""
-    if cell.train is None:
-        return None
-    pair = cell.train.held_out.get(kind.key)
-    if pair:
-        return float(pair[1])
-    return cell.train.best_val_loss if kind is NATS else None
+    """Of the weights that were kept; the best validation loss of training where that was not measured apart."""
+    if kind is BITS:
+        return cell.measures.held_out_bits_per_byte
+    return cell.measures.held_out_loss or (cell.train.best_val_loss if cell.train else None)
 
 
 def quality_series(blocks: Sequence[Block], size_of: SizeOf, benchmark: str) -> list[Scaling]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from codetune.records import Json, Problem
-from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes
+from codetune.study.cells import BASE, FEW_SHOT, TUNED, BenchmarkSummary, Cell, Outcome, Study, read_curve, read_outcomes, stands_beside
 from codetune.study.gates import OVERLAP, Gate, Level
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
+from codetune.study.measures import Spread, changes, first_at, spreads
 
 ROW_ORDER = (BASE, FEW_SHOT, "full", "lora", "prefix_tuning", "prompt_tuning")
 PASS = "pass@1"
@@ -86,6 +87,11 @@ class Row:
     def adapter_bytes(self) -> float | None:
         return self._mean_of(cell.train.adapter_bytes for cell in self.cells if cell.train)
 
+    @cached_property
+    def measured(self) -> dict[str, Spread]:
+        """What docs/measures.md has besides scores, over the row's seeds."""
+        return spreads(cell.measures for cell in self.cells)
+
     @property
     def peak_memory_bytes(self) -> float | None:
         """The largest over seeds: of training where that was measured, else of the whole cell."""
@@ -144,6 +150,32 @@ class Block:
     def executes(self, benchmark: str) -> bool:
         return any(cell.benchmarks[benchmark].pass_at_k for row in self.rows for cell in row.cells if benchmark in cell.benchmarks)
 
+    @cached_property
+    def common_loss(self) -> float | None:
+        """The validation loss that every valid trained cell reached: the best one of the cell that came the least far."""
+        trained = [cell.train.best_val_loss for row in self.rows if not row.invalid_cause for cell in row.cells if cell.train]
+        return max((loss for loss in trained if loss is not None), default=None)
+
+    def to_common_loss(self, row: Row) -> tuple[float | None, float | None]:
+        """Seconds of training, and tokens, after which a row's validation loss first was as low; means over seeds."""
+        if self.common_loss is None or row.invalid_cause:
+            return None, None
+        reached = [first_at(read_curve(cell), self.common_loss) for cell in row.cells if cell.train]
+        found = [each for each in reached if each is not None]
+        if not found or len(found) < len(reached):
+            return None, None
+        seconds = [each.seconds for each in found if each.seconds is not None]
+        return stdlib_statistics.fmean(seconds) if seconds else None, stdlib_statistics.fmean(each.tokens for each in found)
+
+    def measured(self, row: Row) -> dict[str, Spread]:
+        """A row's measures, with those that need the others: change against base, time to the loss that all reached."""
+        found = dict(row.measured)
+        if self.base is not None and row is not self.base:
+            found |= changes(row.measured, self.base.measured)
+        seconds, tokens = self.to_common_loss(row)
+        more = {"time_to_common_loss_s": seconds, "time_to_common_loss_tokens": tokens}
+        return found | {name: Spread(value, value, value) for name, value in more.items() if value is not None}
+
     def score_name(self, benchmark: str) -> str:
         """The metric that decides on a benchmark."""
         return PASS if self.executes(benchmark) else TEXT_SCORE
@@ -179,7 +211,10 @@ def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[B
     blocks = []
     for model, data in keys:
         own_data = {cell.data for cell in tuned if cell.model == model}
-        members = [c for c in study.cells if c.model == model and (c.data == data or (c.train is None and c.data not in own_data))]
+        one = next(cell for cell in tuned if (cell.model, cell.data) == (model, data))
+        beside = [c for c in study.cells if c.model == model and c.train is None and c.data != data]
+        joining = [c for c in beside if stands_beside(c, one) or (not c.factors and c.data not in own_data)]
+        members = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
         blocks.append(_block(model, data, members, problems, labels))
     return blocks
 
@@ -187,6 +222,7 @@ def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[B
 def cell_json(block: Block, row: Row) -> Json:
     """One entry of `cells` in `study report --json`."""
     invalid_on = {name: cause for name in block.benchmarks if (cause := row.invalid_on(name)) and not row.invalid_cause}
+    measured = block.measured(row)
     causes = [row.invalid_cause] if row.invalid_cause else [f"{name}: {cause}" for name, cause in invalid_on.items()]
     return {
         "model": block.model,
@@ -197,6 +233,8 @@ def cell_json(block: Block, row: Row) -> Json:
         "ci95": {name: [m.low, m.high] for name, m in row.measures.items() if m.low is not None and m.high is not None},
         "trainable_share": row.trainable_share,
         "peak_memory_bytes": row.peak_memory_bytes,
+        "measures": {name: spread.mean for name, spread in measured.items()},  # docs/measures.md
+        "measures_range": {name: [spread.low, spread.high] for name, spread in measured.items()},  # over seeds
         "train_seconds": row.train_seconds,
         "tokens_per_s": row.tokens_per_s,
         "valid": not causes,
@@ -210,7 +248,7 @@ def _block(model: str, data: str, cells: Sequence[Cell], problems: Mapping[str, 
     by_row: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.seed):
         by_row.setdefault(cell.row, []).append(cell)
-    order = [*ROW_ORDER[:2], *labels, *ROW_ORDER[2:]]
+    order = [*ROW_ORDER[:2], *(name for label in labels for name in (label, f"{label} {TUNED}")), *ROW_ORDER[2:]]
     names = sorted(by_row, key=lambda name: (order.index(name) if name in order else len(order), name))
     outcomes = {
         (name, benchmark): {cell.seed: read_outcomes(cell, benchmark) for cell in by_row[name] if benchmark in cell.benchmarks}

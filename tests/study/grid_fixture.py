@@ -68,8 +68,14 @@ def _write_cell(
     result = _result(name, way, curve, results)
     if size:
         kept = _loss(way, parameters, size, random_)
-        result["train"] |= {"total_parameters": round(parameters * (1 + way.share * (way.share < 1))), "best_val_loss": kept,
-                            "held_out": {"loss": [2.6, kept], "bits_per_byte": [1.1, kept * 0.42], "examples": 50}}  # fmt: skip
+        result["train"] |= {"total_parameters": round(parameters * (1 + way.share * (way.share < 1))), "best_val_loss": kept}
+        weights, held = 4 * parameters, 4 * parameters * way.share
+        forecast = {"process": 6e8, "weights": weights, "gradients": held, "optimiser": 2 * held, "activations": 5 * weights,
+                    "logits": 2e8, "generation": 6e8 + 2 * weights}  # fmt: skip
+        result["measures"] = {
+            "held_out_loss": kept, "held_out_bits_per_byte": kept * 0.42, "held_out_examples": 50, "memory_forecast_bytes": forecast,
+            "memory_peak_bytes": {"training": 1.04 * (sum(forecast.values()) - forecast["generation"]), "generation": 7e8 + 2 * weights},
+        }  # fmt: skip
         if way.row.endswith(" tuned"):
             result["train"]["search"] = _search(way, random_)
     _write_json(path / "result.json", result)
