@@ -170,7 +170,9 @@ class _Block:
     def _untrained(self, row: str, method: str, **more: Any) -> CellConfig:
         few_shot, hashes = more.get("few_shot", 0), more.get("hashes", self.hashes)
         adapter = [hashes["adapter"]] if "adapter" in hashes else []
-        key = content_hash([*self._determined(hashes, self.data, None, 0, few_shot), *adapter])
+        twice = [model.name for model in self.recipe.models].count(self.model.name) > 1  # under two labels: each has rows of its own
+        determined = [*self._determined(hashes, self.data, None, 0, few_shot), *adapter, *([self.model.called] if twice else [])]
+        key = content_hash(determined)
         named = {"model": self.model.name, "data": self.data, "data_label": self.label, "seed": 0, "train": None, "hashes": hashes}
         return self._cell(key, row, method, None, **named | more)
 
