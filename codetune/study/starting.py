@@ -22,9 +22,9 @@ from codetune.models.names import ALIASES, SHIPPED
 from codetune.models.outline import outline_of, without_data
 from codetune.models.published import SHAPES, is_here, published_config
 from codetune.models.stages import read
-from codetune.study.evidence import Evidence, Fit, Recommendation
 from codetune.study.findings import Asked, alike, own_findings
 from codetune.study.forecasting import Forecaster, Planned
+from codetune.study.grounds import Evidence, Fit, Recommendation
 from codetune.study.knobs import starting_train
 from codetune.study.precedents import precedents
 from codetune.study.recommend import recommend

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from codetune.config import DataConfig, TrainConfig, TrainRecipe, validate
 from codetune.errors import UserError
 from codetune.runs import write_atomically
-from codetune.study.evidence import Knob, Recommendation
+from codetune.study.grounds import Knob, Recommendation
 from codetune.study.knobs import default_method
 
 _WIDTH = 116
