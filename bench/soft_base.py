@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,11 @@ def _pretrained(folder: Path, tokens: int) -> dict[str, Any]:
         return found
     start = folder / "random"
     if not (start / "model.safetensors").exists():
-        config = transformers.GPT2Config(
+        shape = transformers.GPT2Config(
             vocab_size=VOCABULARY, n_positions=POSITIONS, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, bos_token_id=0, eos_token_id=0,
             pad_token_id=1,
         )  # fmt: skip
-        random_model(config, start, VOCABULARY)
+        random_model(shape, start, VOCABULARY)
     loaded = load_model(str(start))
     config = TrainConfig(
         train_tokens=tokens, batch_tokens=4096, micro_batch_size=2, max_seq_len=POSITIONS, packing="concatenated", optimizer="muon",
@@ -108,7 +109,7 @@ def _base_material(loaded: LoadedModel, config: TrainConfig) -> Material:
     return Material(examples, rows, plan_steps(rows, config.train_tokens, config.batch_tokens, seed=0))
 
 
-def _pairs(problems: list[Problem], loaded: LoadedModel, style: str, limit: int) -> TokenisedExamples:
+def _pairs(problems: Sequence[Problem], loaded: LoadedModel, style: str, limit: int) -> TokenisedExamples:
     maker = Maker(make_template(style), loaded.tokenizer, limit)
     return tokenise_documents((tuple(map(Document.of, problems)),), maker, processes=1)
 
