@@ -94,7 +94,8 @@ def finetune(
             run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
             watch = Watch.over(run.adapted)
             progress = _train(recipe, run, warn)
-        measured = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
+        measured: Json = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
+        measured |= {"energy_j": progress.energy_j if progress.step else None, "energy_source": run.meter.source}
         tuned = run.whole()
         if not group.leads:
             return group.share({})
