@@ -14,7 +14,17 @@ from codetune.records import Json
 from codetune.study.cells import Cell, read_curve
 from codetune.study.plots import TUNED, RowStyle, inline_svg, write_figure
 from codetune.study.plots_cost import MEMORY, SHARE, TIME, Cost, Point, quality_against
-from codetune.study.plots_scores import Bar, Gap, Memory, System, bleu_by_verdict, forest, grouped_bars, memory_parts, text_against_execution
+from codetune.study.plots_scores import (
+    Bar,
+    Gap,
+    Memory,
+    System,
+    bleu_by_verdict,
+    forest,
+    grouped_bars,
+    memory_parts,
+    text_against_execution,
+)
 from codetune.study.plots_training import Tried, ladders, loss_curves
 from codetune.study.summary import PASS, TEXT_SCORE, Block, Row
 from codetune.study.words import metric_name
