@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -181,7 +182,7 @@ _PARTS = ("#7b8494", "#c98500", "#0072b2", "#d55e00", "#009e73", "#b8548f", "#3f
 
 @in_house_style
 def memory_parts(rows: Mapping[str, Memory]) -> Figure:
-    """Bytes of each row in parts, as bars laid end to end, with marks of what was measured; wide parts are named in the bar, all in the key."""
+    """Bytes of each row in parts, as bars laid end to end, with marks of what was measured; wide parts are named in the bar."""
     parts = list(dict.fromkeys(part for memory in rows.values() for part in memory.parts))
     colors = {part: _PARTS[number % len(_PARTS)] for number, part in enumerate(parts)}
     widest = max(sum(memory.parts.values()) for memory in rows.values())
@@ -199,7 +200,8 @@ def memory_parts(rows: Mapping[str, Memory]) -> Figure:
             axes.plot([memory.training_peak] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=2, solid_capstyle="butt")
         for value, inside in ((memory.generation_forecast, "white"), (memory.generation_peak, INK)):
             if value:
-                axes.plot([value], [y + 0.36], color=INK, marker="d", markersize=6, markerfacecolor=inside, markeredgewidth=1.2, linewidth=0)
+                look: dict[str, Any] = {"marker": "d", "markersize": 6, "markerfacecolor": inside, "markeredgewidth": 1.2}
+                axes.plot([value], [y + 0.36], color=INK, linewidth=0, **look)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=SIZE)
     axes.grid(axis="y", visible=False)
