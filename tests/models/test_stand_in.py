@@ -15,7 +15,10 @@ from codetune.models.stand_in import make_stand_ins, shrunk
 TEXTS = ["def add(a, b):\n    return a + b", "Sort the list `items` by its second value.", "print('naïve')"]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "codegpt", "falcon-7b", "mistral-7b", "codellama-34b", "codegen-350m", "codet5-small", "plbart-base"])
+FAMILIES = ("gpt2", "codegpt", "falcon-7b", "mistral-7b", "codellama-34b", "codegen-350m", "codet5-small", "plbart-base")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_stand_in_is_loaded_as_its_model_would_be(tmp_path: Path, name: str) -> None:
     made = make_stand_ins([name], TEXTS, tmp_path)
     loaded = load_model(made[name])
