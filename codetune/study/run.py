@@ -32,12 +32,15 @@ from codetune.generate.engine import OwnEngine
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.models.machine import computed_in, device, hardware, peak_memory_bytes
+from codetune.models.stages import tuned_hash
 from codetune.prompts.template import Template
 from codetune.records import Document, Json, Verdict, to_json
-from codetune.runs import read_json, write_json, write_rows
+from codetune.runs import read_json, read_rows, write_json, write_rows
 from codetune.score.execution import Checker
 from codetune.score.verdicts import open_checker
 from codetune.study.cells import BASE
+from codetune.study.diagnosis import diagnose
+from codetune.study.evidence import Evidence
 from codetune.study.gates import (
     Gate,
     GenerationMeasurements,
@@ -54,7 +57,8 @@ from codetune.train.checks import difference, probe_batch, probe_logits
 from codetune.train.finetune import finetune
 from codetune.train.material import prepare
 from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.subject import reload
+from codetune.train.run import METRICS
+from codetune.train.subject import ADAPTER, reload
 
 INVARIANCE_PROMPTS = 8
 INVARIANCE_TOKENS = 32
@@ -71,6 +75,7 @@ def run_cell(cell: CellConfig) -> None:
     template = _template(cell, loaded)
     engine = OwnEngine(loaded, adapted)
     results: dict[str, Json] = {}
+    quality: list[QualityMeasurements] = []
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted)
     overlap = _overlap(cell)
@@ -80,9 +85,14 @@ def run_cell(cell: CellConfig) -> None:
         for name, benchmark in zip(cell.benchmarks, benchmarks, strict=True):
             answers, scores = _evaluate(cell, engine, benchmark, template, sandbox)
             results[name] = scores.summary() | {"generation": answers.generation}
-            gates += quality_gates(_quality(benchmark, answers, scores))
-    gates += generation_gates(_invariance(benchmarks[0], engine, template))
+            quality.append(_quality(benchmark, answers, scores, loaded))
+            gates += quality_gates(quality[-1])
+    invariance = _invariance(benchmarks[0], engine, template)
+    gates += generation_gates(invariance)
+    measured = {"invariance": to_json(invariance), "quality": {each.benchmark: to_json(each) for each in quality}}
+    evidence = Evidence(gates, summary or {}, list(read_rows(cell.folder / METRICS)), results, measured)
     found = {} if overlap is None else {"train_test_overlap": overlap.summary()}
+    found |= {"evidence": measured, "diagnosis": [to_json(each) for each in diagnose(evidence)]}
     write_json(cell.folder / RESULT, _result(cell, summary, results, gates) | found)
     shutil.rmtree(cell.folder / CHECKPOINT, ignore_errors=True)  # of a bad step: at another rate it is another cell
 
@@ -119,9 +129,11 @@ def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel,
     if summary is None or cell.train is None:
         return []
     checks = dict(summary["checks"])
+    if "tuned_hash" in summary:
+        checks["saved_files_differ"] = int(tuned_hash(cell.folder / ADAPTER) != summary["tuned_hash"])
     if adapted.merges:
         checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
-    return training_gates(TrainingMeasurements(**checks))
+    return training_gates(TrainingMeasurements.of(checks))
 
 
 def _overlap(cell: CellConfig) -> TrainingOverlap | None:
@@ -172,13 +184,15 @@ def _invariance(benchmark: Benchmark, engine: OwnEngine, template: Template) -> 
     alone = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=1))
     together = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=INVARIANCE_PROMPTS))
     different = sum(one.text != other.text for one, other in zip(alone, together, strict=True))
-    return GenerationMeasurements(len(requests), different, computed_in(engine.adapted.model))
+    return GenerationMeasurements(len(requests), different, computed_in(engine.adapted.model), engine.adapted.num_virtual_tokens)
 
 
-def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityMeasurements:
+def _quality(benchmark: Benchmark, answers: Answers, scores: Scores, loaded: LoadedModel) -> QualityMeasurements:
     written = [sample.solution if sample.solution is not None else sample.completion or "" for sample in answers.samples]
     references = {problem.task_id: problem.reference for problem in benchmark.problems}
     expected = sum(len(references[sample.task_id]) for sample in answers.samples)
+    limit = answers.generation["decoding"]["max_new_tokens"]
+    cut = sum(len(loaded.tokenizer.encode_continuation(reference)) > limit for reference in references.values())
     return QualityMeasurements(
         benchmark.name,
         eos_share=answers.generation["finish"].get("eos", 0) / len(written),
@@ -187,6 +201,7 @@ def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityM
         syntax_valid=scores.metrics.get("syntax_valid"),
         bleu=scores.metrics.get("bleu"),
         codebleu=scores.metrics.get("codebleu"),
+        references_cut=cut / len(references) if expected else None,
     )
 
 
