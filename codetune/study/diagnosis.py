@@ -1,6 +1,6 @@
 """Why a cell's result is bad, as far as its stored evidence tells: the known causes, each with the figures that point to it.
 
-    for found in diagnose(Evidence(gates, train, curve, benchmarks, measured)):
+    for found in diagnose(CellEvidence(gates, train, curve, benchmarks, measured)):
         print(found.cause, found.evidence, found.remedy)
 
 Gates say that a number is wrong or suspicious, a diagnosis says why; docs/gates.md has all of both. Pure functions of what a cell's folder
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from codetune.study.evidence import Diagnosis, Evidence
+from codetune.study.cell_evidence import CellEvidence, Diagnosis
 from codetune.study.gates import CODEBLEU_GATE, MIN_EOS_LABEL_SHARE, OVERLAP
 from codetune.study.ladder import ladder_edge
 
@@ -28,13 +28,13 @@ MOST_REFERENCES_CUT = 0.1  # of the references: with more that need longer answe
 MOST_CHANGED_BY_ROUNDING = 0.5  # of greedy answers: in bf16 a batch flips tokens here and there, not in most answers
 
 
-def diagnose(evidence: Evidence) -> list[Diagnosis]:
+def diagnose(evidence: CellEvidence) -> list[Diagnosis]:
     """All causes that the evidence points to, those that bring about others first, the merely possible last; none for a healthy cell."""
     found = [each for rule in RULES if (each := rule(evidence)) is not None]
     return sorted(found, key=lambda each: each.grade == "possible")
 
 
-def overlap(evidence: Evidence) -> Diagnosis | None:
+def overlap(evidence: CellEvidence) -> Diagnosis | None:
     failed = evidence.failed(OVERLAP)
     if not failed:
         return None
@@ -42,7 +42,7 @@ def overlap(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("overlap", "certain", said, "set decontaminate.drop: true, so that training leaves out what the benchmarks ask")
 
 
-def eos(evidence: Evidence) -> Diagnosis | None:
+def eos(evidence: CellEvidence) -> Diagnosis | None:
     share = evidence.number("eos_label_share")
     if share is None or share >= MIN_EOS_LABEL_SHARE:
         return None
@@ -55,7 +55,7 @@ def eos(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("eos", "certain", said, remedy)
 
 
-def initialisation(evidence: Evidence) -> Diagnosis | None:
+def initialisation(evidence: CellEvidence) -> Diagnosis | None:
     scale, probe, way = evidence.number("start_scale"), evidence.probe, evidence.number("learning_rate_sum")
     far = scale is not None and scale > MAX_START_SCALE
     worse = probe is not None and probe[1] > MAX_START_LOSS * probe[0]
@@ -72,7 +72,7 @@ def initialisation(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("initialisation", "certain" if far and worse else "likely", ", ".join(said), remedy)
 
 
-def learning_rate_too_high(evidence: Evidence) -> Diagnosis | None:
+def learning_rate_too_high(evidence: CellEvidence) -> Diagnosis | None:
     """Losses that are no numbers; a loss that ends above where it started, or far above its lowest; or the lowest rate searched is best."""
     probe, held_out, losses = evidence.probe, evidence.held_out, evidence.losses
     lower = "set method.learning_rate to a tenth, or search for it"
@@ -92,7 +92,7 @@ def learning_rate_too_high(evidence: Evidence) -> Diagnosis | None:
     return ladder_edge(evidence, lowest=True)
 
 
-def learning_rate_too_low(evidence: Evidence) -> Diagnosis | None:
+def learning_rate_too_low(evidence: CellEvidence) -> Diagnosis | None:
     """A loss that hardly fell, and weights that hardly moved; or the highest rate searched is best."""
     probe, movement = evidence.probe, evidence.number("relative_movement")
     if probe is not None and movement is not None and not _stuck(evidence):
@@ -104,7 +104,7 @@ def learning_rate_too_low(evidence: Evidence) -> Diagnosis | None:
     return ladder_edge(evidence, lowest=False)
 
 
-def precision(evidence: Evidence) -> Diagnosis | None:
+def precision(evidence: CellEvidence) -> Diagnosis | None:
     if not _stuck(evidence):
         return None
     moved, reach = evidence.number("weights_moved_share"), evidence.number("weights_within_reach_share")
@@ -114,7 +114,7 @@ def precision(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("precision", "likely", said, remedy)
 
 
-def no_gradient(evidence: Evidence) -> Diagnosis | None:
+def no_gradient(evidence: CellEvidence) -> Diagnosis | None:
     still, tensors = evidence.number("unmoved_trainable_tensors"), evidence.number("trainable_tensors")
     rates_reach = (evidence.number("weights_within_reach_share") or 0.0) >= FEWEST_WITHIN_REACH
     if not still or not rates_reach or _stuck(evidence):
@@ -128,19 +128,19 @@ def no_gradient(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("no_gradient", "certain", said, remedy)
 
 
-def frozen_moved(evidence: Evidence) -> Diagnosis | None:
+def frozen_moved(evidence: CellEvidence) -> Diagnosis | None:
     failed = evidence.failed("frozen_tensors_kept")
     remedy = "train it anew; if it comes back, report it with the recipe: the method changes what it must not"
     return Diagnosis("frozen_moved", "certain", failed[0].message, remedy) if failed else None
 
 
-def reload(evidence: Evidence) -> Diagnosis | None:
+def reload(evidence: CellEvidence) -> Diagnosis | None:
     failed = [*evidence.failed("reload"), *evidence.failed("saved_files")]
     remedy = "remove the cell's folder and run the study again: what is on disk is not what was trained"
     return Diagnosis("reload", "certain", "; ".join(gate.message for gate in failed), remedy) if failed else None
 
 
-def merge(evidence: Evidence) -> Diagnosis | None:
+def merge(evidence: CellEvidence) -> Diagnosis | None:
     failed = evidence.failed("merge")
     if not failed:
         return None
@@ -149,7 +149,7 @@ def merge(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("merge", "certain", f"{failed[0].message}, on a base in {base}", remedy)
 
 
-def padding(evidence: Evidence) -> Diagnosis | None:
+def padding(evidence: CellEvidence) -> Diagnosis | None:
     measured = evidence.measured.get("invariance") or {}
     asked, different = measured.get("prompts") or 0, measured.get("different") or 0
     exact = measured.get("precision") in ("fp32", "fp64")
@@ -161,7 +161,7 @@ def padding(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("padding", "certain" if exact else "likely", said, remedy)
 
 
-def length_limit(evidence: Evidence) -> Diagnosis | None:
+def length_limit(evidence: CellEvidence) -> Diagnosis | None:
     cut = {name: _references_cut(evidence, name) for name in _ended_by_length(evidence)}
     said = [
         f"{name}: {share:.0%} of the references have more than the {_limit(evidence, name)} tokens that an answer may have"
@@ -171,7 +171,7 @@ def length_limit(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("length_limit", "certain", "; ".join(said), "raise decoding.max_new_tokens") if said else None
 
 
-def runaway_length(evidence: Evidence) -> Diagnosis | None:
+def runaway_length(evidence: CellEvidence) -> Diagnosis | None:
     said = []
     for name in _ended_by_length(evidence):
         if _references_cut(evidence, name) <= MOST_REFERENCES_CUT:
@@ -182,7 +182,7 @@ def runaway_length(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("runaway_length", "likely", "; ".join(said), remedy) if said else None
 
 
-def codebleu_artefact(evidence: Evidence) -> Diagnosis | None:
+def codebleu_artefact(evidence: CellEvidence) -> Diagnosis | None:
     failed = evidence.failed(CODEBLEU_GATE)
     if not failed:
         return None
@@ -193,36 +193,36 @@ def codebleu_artefact(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis("codebleu_artefact", "certain", said, remedy)
 
 
-RULES: tuple[Callable[[Evidence], Diagnosis | None], ...] = (
+RULES: tuple[Callable[[CellEvidence], Diagnosis | None], ...] = (
     overlap, eos, initialisation, learning_rate_too_high, learning_rate_too_low, precision, no_gradient, frozen_moved, reload, merge,
     padding, length_limit, runaway_length, codebleu_artefact,
 )  # fmt: skip
 
 
-def _stuck(evidence: Evidence) -> bool:
+def _stuck(evidence: CellEvidence) -> bool:
     """Whether far fewer weights moved than the learning rates were enough for."""
     moved, reach = evidence.number("weights_moved_share"), evidence.number("weights_within_reach_share")
     return moved is not None and reach is not None and reach >= FEWEST_WITHIN_REACH and moved < STUCK * reach
 
 
-def _rate(evidence: Evidence) -> str:
+def _rate(evidence: CellEvidence) -> str:
     rate = evidence.train.get("learning_rate")
     return f" (learning rate {rate:g})" if isinstance(rate, int | float) else ""
 
 
-def _ended_by_length(evidence: Evidence) -> list[str]:
+def _ended_by_length(evidence: CellEvidence) -> list[str]:
     return [name for name in evidence.benchmarks if _share_by_length(evidence, name) > MOST_ENDED_BY_LENGTH]
 
 
-def _share_by_length(evidence: Evidence, benchmark: str) -> float:
+def _share_by_length(evidence: CellEvidence, benchmark: str) -> float:
     finish = (evidence.benchmarks[benchmark].get("generation") or {}).get("finish") or {}
     return finish.get("length", 0) / max(1, sum(finish.values()))
 
 
-def _references_cut(evidence: Evidence, benchmark: str) -> float:
+def _references_cut(evidence: CellEvidence, benchmark: str) -> float:
     return float(evidence.quality(benchmark).get("references_cut") or 0.0)
 
 
-def _limit(evidence: Evidence, benchmark: str) -> int | str:
+def _limit(evidence: CellEvidence, benchmark: str) -> int | str:
     decoding = (evidence.benchmarks[benchmark].get("generation") or {}).get("decoding") or {}
     return decoding.get("max_new_tokens", "allowed")

@@ -1,107 +1,150 @@
-"""What a cell's folder holds that the cause of a bad result could show in, and the record of such a cause."""
+"""What a recommendation stands on, as records: forecasts of methods, findings of one's own studies, published figures."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from codetune.records import Json
-from codetune.study.gates import Gate
-
-Grade = Literal["certain", "likely", "possible"]
-SMOOTHED_SHARE = 0.1  # of the steps of a run, over which a loss is averaged before it is compared
-FEWEST_STEPS = 3  # that are averaged
-
-CAUSES: dict[str, str] = {
-    "overlap": "the test is in the training data",
-    "eos": "EOS is not learned",
-    "initialisation": "bad initialisation",
-    "learning_rate_too_high": "learning rate too high",
-    "learning_rate_too_low": "learning rate too low",
-    "precision": "updates lost to the precision",
-    "no_gradient": "some of what trains has no gradient",
-    "frozen_moved": "frozen weights moved",
-    "reload": "what answers is not what was trained",
-    "merge": "merging changes the model",
-    "padding": "padding, or the batch, changes the answers",
-    "length_limit": "answers may not be long enough",
-    "runaway_length": "answers do not end",
-    "codebleu_artefact": "CodeBLEU of useless answers",
-}  # in the order in which one brings about another: the first that is found explains most
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One cause. `certain`: it was measured itself; `likely`: its traces were; `possible`: its traces were, and they allow for others."""
+class Fit:
+    """One method on one machine, forecast. `settings` are keys of `train` that it needs to fit; `problem` says why it cannot be at all.
 
-    cause: str  # a key of CAUSES
-    grade: Grade
-    evidence: str  # the figures, in one sentence
-    remedy: str  # what to change, in the recipe where it can be
+    Bytes are those with the settings, or of the recipe as it stands where nothing makes it fit; seconds are None where no rate is known.
+    """
 
-    @classmethod
-    def read(cls, row: Json) -> Diagnosis:
-        return cls(*(row[part.name] for part in dataclasses.fields(cls)))
+    method: str
+    fits: bool
+    peak_bytes: int | None = None
+    seconds: float | None = None
+    trained: int | None = None  # parameters
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    measured: bool = False  # of a study that has been run, in place of a forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A method's best row in a finding. `score` is in 0..1; `invalid` says why its numbers are struck out."""
+
+    row: str
+    method: str
+    score: float
+    seeds: int
+    learning_rate: float | None = None
+    searched: bool = False  # with what a search found
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of its method section
+    train: Mapping[str, Any] = field(default_factory=dict)  # of its train section
+    invalid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One model on one data set in one of the user's own studies. `apart` holds (better, worse) rows whose interval leaves out 0."""
+
+    study: str
+    model: str
+    data: str
+    benchmark: str
+    metric: str
+    rivals: tuple[Rival, ...]
+    apart: frozenset[tuple[str, str]]
+    closeness: int = 0  # index into `CLOSENESS`
+    base: str = "base"  # the untuned model's row; "" where there is none
 
     @property
-    def title(self) -> str:
-        return CAUSES.get(self.cause, self.cause.replace("_", " "))
+    def decides(self) -> bool:
+        """Whether any valid method can be told apart from the untuned model, or there is none to compare with."""
+        return not self.base or any((one.row, self.base) in self.apart for one in self.rivals if not one.invalid)
+
+
+CLOSENESS = (
+    "the same model on the same data", "the same model on data of the same size", "the same model on other data",
+    "a model of the same family and size on the same data", "a model of the same family and size on other data",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedScore:
+    """One figure of others, in the unit it was printed in. `invalid` says which of our gates it does not pass, or "" where it does."""
+
+    model: str
+    method: str
+    data: str
+    metric: str
+    value: float
+    source: str
+    same_model: bool = True  # else only the size class is the same
+    invalid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A value of the recipe, as `method.learning_rate`, and where it comes from."""
+
+    key: str
+    value: Any
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`train` is what `train.json` has, `curve` the rows of `metrics.jsonl`; `benchmarks` and `measured` are parts of `result.json`."""
+    """All of it. `train` is what the forecasts were made with; `parameters` are the model's, `hours` a limit on training time; `unknown`
+    is what was looked for and not found."""
 
-    gates: Sequence[Gate] = ()
-    train: Json = field(default_factory=dict)
-    curve: Sequence[Json] = ()
-    benchmarks: Json = field(default_factory=dict)
-    measured: Json = field(default_factory=dict)
+    model: str
+    data: str
+    machine: str
+    memory_bytes: int
+    fits: tuple[Fit, ...]
+    findings: tuple[Finding, ...] = ()
+    published: tuple[PublishedScore, ...] = ()
+    parameters: int | None = None
+    hours: float | None = None
+    train: tuple[Knob, ...] = ()
+    unknown: tuple[str, ...] = ()
 
-    @property
-    def checks(self) -> Json:
-        return self.train.get("checks") or {}
 
-    def number(self, check: str) -> float | None:
-        """What training measured of itself; None where it did not."""
-        value = self.checks.get(check)
-        return float(value) if isinstance(value, int | float) else None
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, and from where one knows."""
 
-    def failed(self, kind: str) -> list[Gate]:
-        """The gates of a kind that did not hold."""
-        return [gate for gate in self.gates if gate.kind == kind and gate.level != "ok"]
+    text: str
+    source: str
 
-    @property
-    def probe(self) -> tuple[float, float, float] | None:
-        """The loss of a few training examples: of the base model, with the method put on it, and after training."""
-        losses = self.checks.get("probe_loss") or ()
-        return tuple(losses) if len(losses) == 3 else None
 
-    @property
-    def held_out(self) -> tuple[float, float] | None:
-        """The validation loss of the base model, and after training."""
-        losses = (self.train.get("held_out") or {}).get("loss") or ()
-        return tuple(losses) if len(losses) == 2 else None
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A method that could be taken, with what it would cost."""
 
-    @property
-    def losses(self) -> list[float]:
-        """The training losses, smoothed: means of equal stretches of the run, in order; empty for a run of few steps."""
-        found = [float(row["loss"]) for row in self.curve if row.get("loss") is not None]
-        width = max(FEWEST_STEPS, round(SMOOTHED_SHARE * len(found)))
-        stretches = len(found) // width
-        return [sum(found[at * width : (at + 1) * width]) / width for at in range(stretches)] if stretches > 1 else []
+    method: str
+    peak_bytes: int | None
+    seconds: float | None
+    settings: Mapping[str, Any]
 
-    @property
-    def gradient_norms(self) -> list[float]:
-        return [float(row["grad_norm"]) for row in self.curve if row.get("grad_norm") is not None]
 
-    @property
-    def search(self) -> Json:
-        return self.train.get("search") or {}
+@dataclass(frozen=True, slots=True)
+class RuledOut:
+    """What is not taken, and why."""
 
-    def quality(self, benchmark: str) -> Json:
-        """The measurements that the gates on a benchmark's completions stand on; see `QualityMeasurements`."""
-        found: Any = (self.measured.get("quality") or {}).get(benchmark)
-        return found or {}
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """What to start from. `method` is "" where nothing fits; `by` names the rule that decided; the best of `alternatives` comes first."""
+
+    model: str
+    data: str
+    machine: str
+    method: str
+    by: str
+    reasons: tuple[Reason, ...]
+    knobs: tuple[Knob, ...] = ()
+    alternatives: tuple[Choice, ...] = ()
+    ruled_out: tuple[RuledOut, ...] = ()
+    unknown: tuple[str, ...] = ()
+    peak_bytes: int | None = None
+    seconds: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from codetune.study.evidence import Grade
+from codetune.study.cell_evidence import Grade
 from codetune.study.gates import DATA_GATES, GENERATION_GATES, QUALITY_GATES, TRAINING_GATES, Gate, Level
 from codetune.study.summary import Block, Row
 

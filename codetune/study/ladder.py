@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from codetune.records import Json
-from codetune.study.evidence import Diagnosis, Evidence
+from codetune.study.cell_evidence import CellEvidence, Diagnosis
 
 FEWEST_RATES = 3  # that came to their end: of two, each is an edge
 
 
-def ladder_edge(evidence: Evidence, lowest: bool) -> Diagnosis | None:
+def ladder_edge(evidence: CellEvidence, lowest: bool) -> Diagnosis | None:
     """Where the best trial has the lowest (or else the highest) of the rates that were tried to their end: possible, no more.
 
     A trial that was cut short had no prospect, and one that failed diverged: both bound the ladder above as finished ones do.

@@ -100,7 +100,8 @@ def finetune(
             begun: Json = {"start_scale": start_scale(run.adapted), "probe_loss": [before.probe_loss]}
             begun["probe_loss"].append(_probe_loss(recipe, run.adapted, run.family, before.probe))
             progress = _train(recipe, run, warn)
-        measured = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
+        measured: Json = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
+        measured |= {"energy_j": progress.energy_j if progress.step else None, "energy_source": run.meter.source}
         tuned = run.whole()
         if not group.leads:
             return group.share({})

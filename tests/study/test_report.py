@@ -15,7 +15,8 @@ from study_fixture import WAYS, build_study
 from codetune.errors import UserError
 from codetune.study.examples import MAX_CHARACTERS, capped, highlighted, spread_out
 from codetune.study.plots import style_of
-from codetune.study.report import fenced, plain, report_json, write_report
+from codetune.study.rendering import fenced, plain
+from codetune.study.report import report_json, write_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect"}
 HOSTILE = "</code></pre><script>alert('owned')</script><img src=x onerror=alert(1)>"
@@ -99,9 +100,12 @@ def test_what_a_model_wrote_is_text_and_never_markup(folder):
         result["provenance"]["versions"]["<script>"] = HOSTILE
 
     edit(folder, "base", poison)
+    file = folder / "problems-basics-known.jsonl"
+    problems = [json.loads(line) | {"instruction": HOSTILE, "reference": HOSTILE} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in problems))
     report = write_report(folder)
     page = parse(report.html)
-    assert page.scripts == 1  # the page's own
+    assert page.scripts == 4  # the page's own: theme, completions as data, browsing, tables
     assert not any("onerror" in attrs for _, attrs in page.tags)
     assert "".join(page.text).count(HOSTILE) >= 10
     outside_code = re.sub(r"^(`{3,})python\n.*?^\1$", "", report.markdown.read_text(), flags=re.DOTALL | re.MULTILINE)
