@@ -89,7 +89,8 @@ def shares() -> Finding:
         outline = outline_of(without_data(published_config(_SIZES[model])))
         for figure in (each for each in wanted if each.model == model):
             numbers[f"{model} {figure.row}"] = share = _share(outline, _METHODS[figure.row])
-            lines.append(f"{model:13} {figure.row:14} printed {figure.printed:>6}  recomputed {100 * share:.4f}%  {_agreement(outline, figure)}")
+            agreement = _agreement(outline, figure)
+            lines.append(f"{model:13} {figure.row:14} printed {figure.printed:>6}  recomputed {100 * share:.4f}%  {agreement}")
         if model == "GPT-2 124M":
             numbers[f"{model} c_attn"] = alone = _share(outline, LoraConfig(lora_rank=16, target_modules=("c_attn",)))
             lines.append(f"{model:13} {'lora':14} on c_attn alone:  recomputed {100 * alone:.4f}%  which is what is printed")
