@@ -9,6 +9,7 @@ python -m bench duplicates
 python -m bench packing
 python -m bench data
 python -m bench memory
+python -m bench soft-prompts
 python -m bench audit
 """
 
@@ -17,12 +18,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, training
+from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, soft_prompts, training
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "audit": audit,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit,
 }  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.name is None:
         for name, module in BENCHMARKS.items():
-            print(f"python -m bench {name:10} {module.WHAT}\n{'':26} {module.HOW_LONG}")
+            print(f"python -m bench {name:12} {module.WHAT}\n{'':28} {module.HOW_LONG}")
         return 0
     try:
         BENCHMARKS[options.name].run(options)

@@ -2,7 +2,8 @@
 
     codetune study run recipes/quickstart.yaml
     codetune study status runs/quickstart
-    codetune study report runs/quickstart --json
+    codetune study report runs/quickstart --compare runs/another
+    codetune study judge runs/quickstart --rows full,lora --benchmark basics-known
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from codetune.config import StudyRecipe, load_recipe, recipe_path
 from codetune.errors import UserError, nearest
 from codetune.study.cells import read_study
 from codetune.study.drive import DONE, CellProgress, run_study
+from codetune.study.judge import Choice, write_sheet
 from codetune.study.ray_engine import RayEngine
 from codetune.study.report import Report, report_json, write_report
+from codetune.study.side_by_side import write_comparison
 from codetune.study.stand_ins import tiny as cut_to_trial
+from codetune.study.votes import add_votes, preference_sentences
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 ENGINES = ("local", "ray")
@@ -66,12 +70,53 @@ def status(folder: Annotated[Path, typer.Argument(help="The folder that `study r
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all cells.")] = False,
+    compare: Annotated[Path | None, typer.Option(help="Another study's folder: write compare.html with both side by side.")] = None,
 ) -> None:
-    """Write report.html, report.md and plots/ anew from what is in the folder."""
-    if as_json:
+    """Write report.html, report.md, numbers.csv, numbers.parquet and plots/ anew from what is in the folder."""
+    if as_json and compare:
+        raise UserError("--json and --compare do not go together: compare.html is the comparison; numbers.csv has each study's numbers")
+    if compare:
+        path, summary = write_comparison(folder, compare)
+        print(summary)
+        print(f"side by side: {path}")
+    elif as_json:
         print(json.dumps(report_json(folder)))
     else:
         conclude(write_report(folder))
+
+
+@app.command()
+def judge(
+    folder: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")],
+    rows: Annotated[str, typer.Option(help="The two rows to compare, as full,lora.")],
+    benchmark: Annotated[str, typer.Option(help="The benchmark whose completions are judged.")],
+    problems: Annotated[int, typer.Option(min=1, help="How many problems.")] = 40,
+    seed: Annotated[int, typer.Option(help="Draws the problems, the samples and which row stands left.")] = 0,
+    out: Annotated[Path, typer.Option(help="The page; its key is written beside it.")] = Path("sheet.html"),
+    model: Annotated[str, typer.Option(help="Which model, where the study has several.")] = "",
+    data: Annotated[str, typer.Option(help="Which training data, where the study has several.")] = "",
+) -> None:
+    """Write a blind sheet: pairs of two rows' completions, for a person to vote on correctness and readability, offline."""
+    names = [name.strip() for name in rows.split(",")]
+    if len(names) != 2 or not all(names):
+        raise UserError(f"--rows {rows}: give two rows with a comma between, as --rows full,lora")
+    sheet = write_sheet(folder, Choice((names[0], names[1]), benchmark, problems, seed, model, data), out)
+    print(f"sheet: {sheet.page} ({sheet.asked} pairs to judge, {sheet.identical} more are the same text and count as same)")
+    print(f"key: {sheet.key} (says which row is which: not for those who judge)")
+    print(f"votes come back with: codetune study votes {folder} votes.json")
+
+
+@app.command()
+def votes(
+    folder: Annotated[Path, typer.Argument(help="The folder that the sheet was made from.")],
+    files: Annotated[list[Path], typer.Argument(help="What the sheet's button exported, one file for each judge.")],
+) -> None:
+    """Read votes back: who is preferred, how sure that is; kept in the study's folder and shown in its report."""
+    for judgement in add_votes(folder, files):
+        print(f"{judgement.title}, {judgement.model} on {judgement.data}: {', '.join(judgement.judges)}")
+        for sentence in preference_sentences(judgement):
+            print(f"  {sentence}")
+    print(f"in the report with: codetune study report {folder}")
 
 
 def run_with_progress(recipe: StudyRecipe, engine: str = "local", address: str | None = None) -> Report:
@@ -90,6 +135,8 @@ def conclude(written: Report) -> None:
         console.print(escape(headline))
     for unfinished in written.unfinished:
         console.print(f"[yellow]not finished:[/yellow] {escape(unfinished.label)}: {escape(unfinished.state)}")
+    for note in written.notes:
+        console.print(note, markup=False)
     console.print(f"report: {written.html}", markup=False)
 
 

@@ -90,6 +90,7 @@ class StudyRecipe(Config):
     search: SearchConfig | None = Field(
         None, description="the same search for every method, model and data set, with its first seed: rows `... tuned` beside the defaults"
     )
+    default_rows: bool = Field(True, description="with a search: rows with the recipe's own settings, too")
     budget: BudgetConfig = Field(BudgetConfig(), description="what is equal between the methods")
     decoding: DecodingConfig = DecodingConfig()
     inference: Precision = Field("fp32", description="what weights and products are in when problems are answered")

@@ -47,7 +47,8 @@ def _within(recipe: TrainRecipe, limit: float) -> tuple[TrainRecipe, Json]:
     Raises UserError where even one row at a time takes more.
     """
     machine = machine_here(recipe.device)
-    basis = Forecaster(machine).basis(recipe)
+    forecaster = Forecaster(machine)
+    basis = forecaster.basis(recipe)
     method = settled(recipe.method, outline_of(without_data(basis.config)))
     least = float("inf")
     for twice in (recipe.train.activation_checkpointing, True):
@@ -55,7 +56,7 @@ def _within(recipe: TrainRecipe, limit: float) -> tuple[TrainRecipe, Json]:
         while size:
             train = recipe.train.model_copy(update={"micro_batch_size": size, "activation_checkpointing": twice})
             changed = recipe.model_copy(update={"train": train})
-            batches = Forecaster(machine).basis(changed).longest
+            batches = forecaster.basis(changed).longest
             peak = forecast_memory(basis.config, method, train, batches, gpu=machine.gpu).training
             if peak <= limit:
                 noted = {"equal": "memory", "micro_batch_size": size, "activation_checkpointing": twice, "forecast_bytes": peak}

@@ -155,7 +155,8 @@ class _Block:
                 model, hashes = row.tuned or self.model.name, self.hashes | hashed
                 found.append(self._untrained(row.label, BROUGHT, model=model, adapter=row.adapter, hashes=hashes))
         for method, size in itertools.product(self.recipe.methods_of(self.model), self._sizes()):
-            found += [self._trained(method, size, seed) for seed in self.recipe.seeds]
+            if self.recipe.default_rows or not self.recipe.search:
+                found += [self._trained(method, size, seed) for seed in self.recipe.seeds]
             if self.recipe.search:
                 found += [self._tuned(method, size, seed) for seed in self.recipe.seeds]
         return found
@@ -186,9 +187,7 @@ class _Block:
         """As the row with the recipe's settings, but with those that the search finds."""
         cell, search = self._trained(method, size, seed), self._search(method, size)
         row, key = f"{cell.row} {TUNED}", content_hash([cell.key, search.folder.name])
-        train = cell.train and cell.train.model_copy(update={"name": row})
-        folder = self._folder(row, key)
-        changed = {"key": key, "row": row, "folder": folder, "train": train, "search": search.folder, "same_if_default": cell.folder}
+        changed = {"key": key, "row": row, "folder": self._folder(row, key), "search": search.folder, "same_if_default": cell.folder}
         return cell.model_copy(update=changed)
 
     def _search(self, method: MethodConfig, size: int | None) -> SearchJob:

@@ -10,9 +10,25 @@ import statistics as stdlib_statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+from codetune.data import benchmarks
+from codetune.errors import UserError
 from codetune.records import Json, Problem
-from codetune.study.cells import BASE, FEW_SHOT, TUNED, BenchmarkSummary, Cell, Outcome, Study, read_curve, read_outcomes, stands_beside
+from codetune.study.cells import (
+    BASE,
+    FEW_SHOT,
+    TUNED,
+    BenchmarkSummary,
+    Cell,
+    Outcome,
+    Study,
+    read_curve,
+    read_outcomes,
+    read_problems,
+    read_study,
+    stands_beside,
+)
 from codetune.study.gates import OVERLAP, Gate, Level
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
 from codetune.study.measures import Spread, changes, first_at, spreads
@@ -47,7 +63,7 @@ class Row:
     @property
     def is_base(self) -> bool:
         """Whether the model was left as it is; such rows are what the others are compared with."""
-        return all(cell.train is None for cell in self.cells)
+        return all(cell.train is None and not cell.brought for cell in self.cells)
 
     @property
     def invalid_cause(self) -> str:
@@ -184,6 +200,11 @@ class Block:
         return row.measures.get(f"{benchmark}:{self.score_name(benchmark)}")
 
     @property
+    def pretrained_on(self) -> str:
+        """What the model's family had read, as the recipe says: text, code, both, or "" where it says nothing."""
+        return next((str(found) for row in self.rows for cell in row.cells if (found := cell.factors.get("pretrained_on"))), "")
+
+    @property
     def base(self) -> Row | None:
         """The untuned model, with nothing but the problem in its prompt."""
         return next((row for row in self.rows if row.label == BASE), next((row for row in self.rows if row.is_base), None))
@@ -205,18 +226,39 @@ class Block:
 
 def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[Block]:
     """One block per model x data that has a tuned row; base rows that name no data of their own join every block of their model."""
-    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
-    keys = dict.fromkeys((cell.model, cell.data) for cell in tuned)
     labels = [str(method.get("label") or method.get("name")) for method in study.recipe.get("methods", ()) if isinstance(method, dict)]
-    blocks = []
-    for model, data in keys:
+    return [_block(model, data, members, problems, labels) for (model, data), members in cells_of_blocks(study).items()]
+
+
+def cells_of_blocks(study: Study) -> dict[tuple[str, str], list[Cell]]:
+    """(model, data) -> the cells of that block."""
+    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
+    blocks = {}
+    for model, data in dict.fromkeys((cell.model, cell.data) for cell in tuned):
         own_data = {cell.data for cell in tuned if cell.model == model}
         one = next(cell for cell in tuned if (cell.model, cell.data) == (model, data))
         beside = [c for c in study.cells if c.model == model and c.train is None and c.data != data]
         joining = [c for c in beside if stands_beside(c, one) or (not c.factors and c.data not in own_data)]
-        members = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
-        blocks.append(_block(model, data, members, problems, labels))
+        blocks[model, data] = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
     return blocks
+
+
+def read_blocks(study_dir: Path) -> tuple[Study, list[Block]]:
+    """A study's folder as blocks. Raises UserError where the folder holds no study."""
+    study = read_study(study_dir)
+    names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
+    return study, blocks_of(study, {name: problems_of(study_dir, name) for name in names})
+
+
+def problems_of(study_dir: Path, benchmark: str) -> Sequence[Problem]:
+    """As the study kept them, else as they load today; without either the report shows no instructions and references."""
+    kept = read_problems(study_dir, benchmark)
+    if kept:
+        return kept
+    try:
+        return benchmarks.load(benchmark).problems
+    except UserError:
+        return ()
 
 
 def cell_json(block: Block, row: Row) -> Json:
