@@ -147,10 +147,10 @@ def _quality(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
 
 
 def _points(block: Block, benchmark: str, cost: Cost) -> list[Point]:
-    value = {MEMORY: lambda row: row.peak_memory_bytes, TIME: lambda row: row.train_seconds, SHARE: lambda row: row.trainable_share}[cost]
     found = []
     for row in block.valid_rows(benchmark) if benchmark in block.benchmarks else ():
-        score, paid = block.score(row, benchmark), None if row.is_base else value(row)
+        costs = {MEMORY: row.peak_memory_bytes, TIME: row.train_seconds, SHARE: row.trainable_share}
+        score, paid = block.score(row, benchmark), None if row.is_base else costs[cost]
         if score is not None and (row.is_base or paid):
             found.append(Point(row.label, block.model, score.mean, score.low, score.high, paid))
     return found
@@ -239,8 +239,8 @@ def _memory(block: Block) -> Drawn | None:
             peaks = measured.memory_peak_bytes
             rows[row.label] = Memory(parts, peaks.get("training"), measured.memory_forecast_bytes.get(GENERATION), peaks.get(GENERATION))
     caption = (
-        "The peak of training in the parts that the forecast has, which traces the same pass without data, and the peaks that were measured: the "
-        "parts are no measurement. What was measured of generation has in it what the process kept from before, on a CPU."
+        "The peak of training in the parts that the forecast has, which traces the same pass without data, and the peaks that were "
+        "measured: the parts are no measurement. On a CPU the peak of generation has in it what the process kept from before."
     )
     return Drawn("memory", "What memory is for", caption, memory_parts(rows)) if rows else None
 

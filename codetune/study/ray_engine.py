@@ -57,11 +57,13 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
+        ours = signal.getsignal(signal.SIGTERM)
         try:
             here = {} if self.address else {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
             self.ray.init(address=self.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True, **here)
         except Exception as error:
             raise UserError(f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}") from None
+        signal.signal(signal.SIGTERM, ours)  # Ray puts its own in place, which prints a trace of the C stack
         try:
             yield
         finally:
