@@ -168,7 +168,7 @@ def _differences(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
         return None
     caption = (
         f"{score_axis([block], benchmark)}: every row minus every row below it, paired by problem, with 95% intervals of each pair by "
-        f"itself. Two rows can be told apart where the interval leaves out zero.{left_out([block], benchmark)}"
+        f"itself, not corrected for their number. Two rows are told apart where the interval leaves out zero.{left_out([block], benchmark)}"
     )
     return Drawn("differences", "Every difference", caption, forest(gaps, styles, "points"))
 

@@ -154,7 +154,8 @@ def test_the_same_records_give_the_same_bytes(written, folder):
 
 
 TEXT_FIGURES = {
-    "quality", "differences", "cost-memory", "cost-time", "cost-share", "loss-training", "loss-validation", "study-pipeline", "study-methods",
+    "quality", "differences", "cost-memory", "cost-time", "cost-share", "loss-training", "loss-validation", "study-pipeline",
+    "study-methods",
 }  # fmt: skip
 
 
