@@ -120,13 +120,14 @@ class Page:
         """Where the page leads: of a single model its parts, of several the overview and each of them."""
         entries = [Entry("overview", "Overview")] if self.overview else []
         entries += [Entry("published", "Published figures")] if self.published else []
-        entries += [Entry("figures", "Figures of the study")] if self.figures else []
-        entries += [Entry("models", "Each model")] if self.overview else []
+        figures = [Entry("study-figures", "The study in figures")] if self.figures else []
+        entries += [*figures, Entry("models", "Each model")] if self.overview else []
         for block in () if self.overview else self.blocks:
             parts: dict[str, object] = {"Results": True, "Measures": block.measures, "Differences": block.differences}
             parts |= {"Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
             parts |= {"Families": block.families, "Gates": block.gates}
             entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in parts.items() if there]
+        entries += figures if not self.overview else []
         entries += [Entry("browse", "Completions")] if self.browser else []
         return [*entries, Entry("provenance", "What produced it")]
 
