@@ -101,7 +101,7 @@ def test_an_invalid_row_is_left_out_and_said_so(blocks, styles):
 def test_a_searched_row_has_its_ladder(blocks, styles, tmp_path):
     figures = {figure.stem: figure for figure in write_block_figures(blocks[0], tmp_path, "", styles)}
     texts = texts_of(figures["ladders"].svg)
-    assert {"lora", "prefix_tuning", "prefix_tuning, zeros", "learning rate"} <= set(texts)
+    assert {"lora", "prefix_tuning", "prefix_tuning, zeros", "learning rate", "0.001"} <= set(texts)
     assert {"default", "best", "cut short", "failed, at the top"} <= set(texts)
     assert {"differences", "memory", "loss-training", "loss-validation", "bleu-and-tests", "bleu-and-pass-rate"} <= set(figures)
     gaps = [text for text in texts_of(figures["differences"].svg) if " − " in text]
