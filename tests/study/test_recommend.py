@@ -252,7 +252,7 @@ def test_a_written_recipe_that_says_something_else_is_not_kept(tmp_path: Path) -
 
 
 def test_studies_on_disk_are_evidence(tmp_path: Path) -> None:
-    build_study(tmp_path / "runs/a", seeds=3, problems=60)
+    build_study(tmp_path / "runs/a", seeds=3, problems=24)
     found, notes = own_findings([tmp_path / "runs"], Asked("codetune-base", "basics"))
     assert notes == []
     assert [(one.closeness, one.benchmark, one.base) for one in found] == [(0, "basics-known", "base")]
@@ -268,7 +268,7 @@ def test_studies_on_disk_are_evidence(tmp_path: Path) -> None:
 
 
 def test_a_study_advises_by_itself(tmp_path: Path) -> None:
-    study = read_study(build_study(tmp_path / "a", seeds=3, problems=60))
+    study = read_study(build_study(tmp_path / "a", seeds=3, problems=24))
     found = advice_of(study)
     assert found is not None
     assert found.method in {"full", "lora"}
