@@ -138,7 +138,7 @@ def test_json_is_the_contract(written):
     cells = {cell["method"]: cell for cell in found["cells"]}
     assert list(cells) == ["base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning"]
     assert {"model", "method", "data", "seeds", "metrics", "ci95", "trainable_share", "peak_memory_bytes", "train_seconds", "tokens_per_s",
-            "valid", "invalid_cause", "invalid_on", "marks"} == set(cells["full"])  # fmt: skip
+            "valid", "invalid_cause", "invalid_on", "marks", "measures", "measures_range"} == set(cells["full"])  # fmt: skip
     assert cells["base"]["trainable_share"] is None
     assert cells["lora"]["peak_memory_bytes"] == 2_050_000_000
     for name, (low, high) in cells["lora"]["ci95"].items():
