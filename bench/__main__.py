@@ -10,6 +10,7 @@ python -m bench packing
 python -m bench data
 python -m bench memory
 python -m bench soft-prompts
+python -m bench audit
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, codebleu, data, duplicates, execution, memory, packing, soft_prompts, training
+from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, soft_prompts, training
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "soft-prompts": soft_prompts,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit,
 }  # fmt: skip
 
 

@@ -21,8 +21,9 @@ from rich.table import Table
 
 from codetune.config import StudyRecipe, load_recipe, recipe_path
 from codetune.errors import UserError, nearest
-from codetune.study.cells import read_study
+from codetune.study.cells import Cell, read_study
 from codetune.study.drive import DONE, CellProgress, run_study
+from codetune.study.gates import is_valid
 from codetune.study.judge import Choice, write_sheet
 from codetune.study.ray_engine import RayEngine
 from codetune.study.report import Report, report_json, write_report
@@ -56,14 +57,22 @@ def run(
 
 @app.command()
 def status(folder: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")]) -> None:
-    """Which cells are done, and how far the others are."""
+    """Which cells are done, what is wrong with those that are not right, and how far the others are."""
     study = read_study(folder)
     table = Table(box=None, show_header=False, padding=(0, 2))
     for cell in study.cells:
-        table.add_row("[green]done[/green]", escape(cell.row), escape(cell.data), f"seed {cell.seed}")
+        state = "[green]done[/green]" if is_valid(cell.gates) else "[red]invalid[/red]"
+        table.add_row(state, escape(cell.row), escape(cell.data), f"seed {cell.seed}", escape(_wrong_with(cell)))
     for cell_left in study.unfinished:
         table.add_row("[yellow]open[/yellow]", escape(cell_left.label), escape(cell_left.state), "")
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _wrong_with(cell: Cell) -> str:
+    """What is wrong with a finished cell in a line: its invalid gates, then what its evidence points to first, and what to do."""
+    said = [gate.message for gate in cell.gates if gate.level == "invalid"]
+    said += [f"{found.title} ({found.grade}): {found.evidence}; {found.remedy}" for found in cell.diagnosis[:1]]
+    return "; ".join(said)
 
 
 @app.command()

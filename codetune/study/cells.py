@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.runs import read_rows, write_rows
-from codetune.study.gates import Gate, better_than_base
+from codetune.score.statistics import paired_difference
+from codetune.study.cell_evidence import Diagnosis
+from codetune.study.gates import Gate, Lead, better_than_base
 from codetune.study.measures import CellMeasures, read_measures, with_parts
 
 Record = TypeVar("Record")
@@ -92,6 +94,7 @@ class Cell:
     tuned: bool = False  # trained with what a search found
     brought: bool = False  # tuned elsewhere
     measures: CellMeasures = field(default_factory=CellMeasures)
+    diagnosis: tuple[Diagnosis, ...] = ()  # what its evidence points to, where something is wrong
     overlap: Json = field(default_factory=dict)  # of training data with benchmarks: how much, left out or not, examples
 
 
@@ -219,6 +222,7 @@ def _cell(path: Path, result: Json, recipe: Json) -> Cell | None:
         tuned=bool(name.get("tuned")),
         brought=bool(name.get("brought")),
         measures=read_measures(result, price.get("price_per_hour"), str(price.get("currency") or "")),
+        diagnosis=tuple(Diagnosis.read(row) for row in result.get("diagnosis") or ()),
         overlap=result.get("train_test_overlap") or {},
     )
 
@@ -226,9 +230,34 @@ def _cell(path: Path, result: Json, recipe: Json) -> Cell | None:
 def _compared(cell: Cell, cells: Iterable[Cell]) -> Cell:
     """With the gates that hold it against its base model's row, where there is one."""
     base = next((one for one in cells if one.row == BASE and one.model == cell.model and stands_beside(one, cell)), cell)
-    scores = {name: (cell.benchmarks[name].score, base.benchmarks[name].score) for name in cell.benchmarks if name in base.benchmarks}
-    gates = [better_than_base(name, own, its) for name, (own, its) in scores.items() if own is not None and its is not None]
-    return cell if base is cell else dataclasses.replace(cell, gates=(*cell.gates, *gates))
+    if base is cell:
+        return cell
+    leads = {name: _lead(cell, base, name) for name in cell.benchmarks if name in base.benchmarks}
+    gates = [better_than_base(name, lead) for name, lead in leads.items() if lead is not None]
+    return dataclasses.replace(cell, gates=(*cell.gates, *gates))
+
+
+def _lead(cell: Cell, base: Cell, benchmark: str) -> Lead | None:
+    """How far a cell's score is above its base's, paired by problem where single problems are known to have passed or not."""
+    own, its = cell.benchmarks[benchmark].score, base.benchmarks[benchmark].score
+    if own is None or its is None:
+        return None
+    ours, theirs = (_passes(one, benchmark) if one.benchmarks[benchmark].pass_at_k else {} for one in (cell, base))
+    common = [task_id for task_id in ours if task_id in theirs]
+    if len(common) < 2:
+        return Lead(own - its)
+    found = paired_difference([ours[task_id] for task_id in common], [theirs[task_id] for task_id in common])
+    return Lead(own - its, found.low, found.high)
+
+
+def _passes(cell: Cell, benchmark: str) -> dict[str, float]:
+    """By problem, the share of its samples that passed."""
+    counts: dict[str, list[bool]] = {}
+    for row in read_rows(cell.path / f"scores-{benchmark}.jsonl"):
+        verdict = (row.get("result") or {}).get("verdict")
+        if "task_id" in row and verdict:
+            counts.setdefault(str(row["task_id"]), []).append(verdict == "passed")
+    return {task_id: sum(passed) / len(passed) for task_id, passed in counts.items()}
 
 
 def stands_beside(untrained: Cell, cell: Cell) -> bool:

@@ -161,9 +161,7 @@ def _differences(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
     if not block.benchmarks:
         return None
     benchmark = block.benchmarks[0]
-    ranked = block.ranked(benchmark)
-    found = [block.difference(row, other, benchmark) for at, row in enumerate(ranked) for other in ranked[at + 1 :]]
-    gaps = [Gap(d.row, d.other, d.mean, d.low, d.high, d.distinct) for d in found if d is not None]
+    gaps = _gaps(block, benchmark)
     if not gaps:
         return None
     caption = (
@@ -171,6 +169,12 @@ def _differences(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
         f"itself, not corrected for their number. Two rows are told apart where the interval leaves out zero.{left_out([block], benchmark)}"
     )
     return Drawn("differences", "Every difference", caption, forest(gaps, styles, "points"))
+
+
+def _gaps(block: Block, benchmark: str) -> list[Gap]:
+    ranked = block.ranked(benchmark)
+    found = [block.difference(row, other, benchmark) for at, row in enumerate(ranked) for other in ranked[at + 1 :]]
+    return [Gap(d.row, d.other, d.mean, d.low, d.high, d.distinct) for d in found if d is not None]
 
 
 def _losses(block: Block, styles: Mapping[str, RowStyle]) -> list[Drawn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from codetune.study.measures import Spread
@@ -60,7 +60,7 @@ def measure_tables(block: Block, names: Names) -> list[MeasureTable]:
     return tables
 
 
-def _line(name: str, shown: str, measured: list[Mapping[str, Spread]]) -> MeasureLine:
+def _line(name: str, shown: str, measured: Sequence[Mapping[str, Spread]]) -> MeasureLine:
     write = _writer(name)
     return MeasureLine(shown.replace("_", " ").replace(":", ", "), tuple(_value(row.get(name), write) for row in measured))
 

@@ -175,7 +175,7 @@ def _mark(axes: Axes, point: Point, style: RowStyle, marker: str) -> None:
     x, y = point.cost or 0.0, 100 * point.quality
     if point.low is not None and point.high is not None:
         axes.plot([x, x], [100 * point.low, 100 * point.high], color=style.light, linewidth=1.5, alpha=0.55, solid_capstyle="round")
-    axes.plot([x], [y], markersize=7, linewidth=0, **(style.look | {"marker": marker}))
+    axes.plot([x], [y], markersize=7, linewidth=0, clip_on=False, **(style.look | {"marker": marker}))
 
 
 def _front(axes: Axes, front: Sequence[Point]) -> None:

@@ -136,7 +136,7 @@ def text_against_execution(systems: Sequence[System], styles: Mapping[str, RowSt
             if low is not None and high is not None:
                 ends = [100 * low, 100 * high]
                 axes.plot(*((ends, [y, y]) if across else ([x, x], ends)), color=style.light, linewidth=1.2, alpha=0.5)
-        axes.plot([x], [y], markersize=7, linewidth=0, **(style.look | {"marker": shape.get(system.model, style.marker)}))
+        axes.plot([x], [y], markersize=7, linewidth=0, clip_on=False, **(style.look | {"marker": shape.get(system.model, style.marker)}))
         taken.append(Label(x, y, system.row, style.light))
     axes.grid(axis="x", visible=True)
     for ruler in (axes.xaxis, axes.yaxis):

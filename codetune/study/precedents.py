@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from codetune.config import METHOD_NAMES, load_tree, shipped_recipes
-from codetune.study.evidence import PublishedScore
 from codetune.study.gates import NEAR_ZERO_BLEU, SUSPICIOUS_CODEBLEU
+from codetune.study.grounds import PublishedScore
 from codetune.study.published import Figure, Published, published
 
 _SCORES = ("bleu", "pass@1")  # the metrics that order methods here; CodeBLEU is .25 for empty answers, shares and memory are no scores

@@ -14,10 +14,12 @@ from pathlib import Path
 from codetune.records import Json
 from codetune.study import words
 from codetune.study.browse import Browser, browser
-from codetune.study.cells import Unfinished
+from codetune.study.cells import Study, Unfinished
 from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
+from codetune.study.findings import advice_of
 from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
+from codetune.study.grounds import Recommendation
 from codetune.study.main_table import CODE_MARK, MainTable, main_table
 from codetune.study.measure_view import MeasureTable, measure_tables
 from codetune.study.numbers import write_numbers
@@ -81,6 +83,7 @@ class BlockPage:
     gates: Sequence[GateLine]
     gate_messages: Sequence[GateMessage]
     gates_summary: str
+    advice: Recommendation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def write_report(study_dir: Path) -> Report:
     styles = style_of(labels)
     colors = {label: color_variable(styles, label) for label in labels}
     judgements = read_judgements(study_dir)
-    pages = [_block_page(block, number, len(blocks), study_dir / "plots", styles, judgements) for number, block in enumerate(blocks)]
+    pages = [_block_page(study, block, number, len(blocks), styles, judgements) for number, block in enumerate(blocks)]
     anchors = [page.anchor for page in pages]
     page = Page(
         title=study.name,
@@ -178,7 +181,7 @@ def report_json(study_dir: Path) -> Json:
 
 
 def _block_page(
-    block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle], judgements: Sequence[Judgement]
+    study: Study, block: Block, number: int, total: int, styles: Mapping[str, RowStyle], judgements: Sequence[Judgement]
 ) -> BlockPage:
     colors = {label: color_variable(styles, label) for label in styles}
     names = Names(colors, frozenset(r.label for r in block.rows if r.invalid_cause))
@@ -195,7 +198,7 @@ def _block_page(
         metrics=metric_tables(block, names),
         measures=measure_tables(block, names),
         differences=[difference_panel(block, names, benchmark) for benchmark in block.benchmarks],
-        figures=write_block_figures(block, plots, prefix, styles),
+        figures=write_block_figures(block, study.path / "plots", prefix, styles),
         verdicts=verdict_tables(block, names),
         families=family_tables(block, names),
         examples=examples,
@@ -204,6 +207,7 @@ def _block_page(
         gates=gate_lines(block),
         gate_messages=gate_messages(block),
         gates_summary=gates_summary(block),
+        advice=advice_of(study, block),
     )
 
 

@@ -36,11 +36,14 @@ from codetune.models.energy import open_meter, total_of
 from codetune.models.load import LoadedModel
 from codetune.models.machine import computed_in, hardware, peak_memory_bytes, process_bytes, reset_peak
 from codetune.models.open import open_model
+from codetune.models.stages import tuned_hash
 from codetune.prompts.template import Template
 from codetune.records import Document, Json, Verdict, to_json
-from codetune.runs import read_json, write_json, write_rows
+from codetune.runs import read_json, read_rows, write_json, write_rows
 from codetune.score.execution import Checker
 from codetune.score.verdicts import open_checker
+from codetune.study.cell_evidence import CellEvidence
+from codetune.study.diagnosis import diagnose
 from codetune.study.gates import (
     Gate,
     GenerationMeasurements,
@@ -59,7 +62,8 @@ from codetune.train.checks import difference, probe_batch, probe_logits
 from codetune.train.finetune import finetune
 from codetune.train.material import prepare
 from codetune.train.resume import CHECKPOINT, Progress
-from codetune.train.subject import reload
+from codetune.train.run import METRICS
+from codetune.train.subject import ADAPTER, reload
 
 INVARIANCE_PROMPTS = 8
 INVARIANCE_TOKENS = 32
@@ -77,6 +81,7 @@ def run_cell(cell: CellConfig) -> None:
     loaded, adapted = reload(recipe, cell.folder) if recipe else open_model(cell.model, cell.adapter)
     template = _template(cell, loaded)
     answered: dict[str, Answered] = {}
+    quality: list[QualityMeasurements] = []
     benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted)
     if cell.inference == "bf16":
@@ -90,13 +95,18 @@ def run_cell(cell: CellConfig) -> None:
     with open_checker() as sandbox:
         for benchmark in benchmarks:
             done = answered[benchmark.name] = _evaluate(cell, engine, benchmark, template, sandbox)
-            gates += quality_gates(_quality(benchmark, done.answers, done.scores))
-        gates += generation_gates(_invariance(benchmarks[0], engine, template))
+            quality.append(_quality(benchmark, done.answers, done.scores, loaded))
+            gates += quality_gates(quality[-1])
+        invariance = _invariance(benchmarks[0], engine, template)
+        gates += generation_gates(invariance)
         peak = max(peak, peak_memory_bytes())  # what is measured besides is no part of it
         measures = measure(Subject(cell, loaded, engine, template, sandbox, answered, summary, _say))
     results = {name: done.scores.summary() | {"generation": done.answers.generation} for name, done in answered.items()}
     found: Json = {} if overlap is None else {"train_test_overlap": overlap.summary()}
     found |= {"peak_memory_bytes": peak, "measures": to_json(measures)}
+    evidence = {"invariance": to_json(invariance), "quality": {each.benchmark: to_json(each) for each in quality}}
+    curve = list(read_rows(cell.folder / METRICS)) if recipe else []
+    found |= {"evidence": evidence, "diagnosis": to_json(diagnose(CellEvidence(gates, summary or {}, curve, results, evidence)))}
     write_json(cell.folder / RESULT, _result(cell, summary, results, gates) | found)
     shutil.rmtree(cell.folder / CHECKPOINT, ignore_errors=True)  # of a bad step: at another rate it is another cell
 
@@ -141,9 +151,11 @@ def _training_gates(cell: CellConfig, summary: Json | None, loaded: LoadedModel,
     if summary is None or cell.train is None:
         return []
     checks = dict(summary["checks"])
+    if "tuned_hash" in summary:
+        checks["saved_files_differ"] = int(tuned_hash(cell.folder / ADAPTER) != summary["tuned_hash"])
     if adapted.merges:
         checks["merge_difference"] = _merge_difference(cell, loaded, adapted)
-    return training_gates(TrainingMeasurements(**checks))
+    return training_gates(TrainingMeasurements.of(checks))
 
 
 def _overlap(cell: CellConfig) -> TrainingOverlap | None:
@@ -194,13 +206,15 @@ def _invariance(benchmark: Benchmark, engine: OwnEngine, template: Template) -> 
     alone = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=1))
     together = engine.generate(requests, DecodingConfig(max_new_tokens=INVARIANCE_TOKENS, batch_size=INVARIANCE_PROMPTS))
     different = sum(one.text != other.text for one, other in zip(alone, together, strict=True))
-    return GenerationMeasurements(len(requests), different, computed_in(engine.adapted.model))
+    return GenerationMeasurements(len(requests), different, computed_in(engine.adapted.model), engine.adapted.num_virtual_tokens)
 
 
-def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityMeasurements:
+def _quality(benchmark: Benchmark, answers: Answers, scores: Scores, loaded: LoadedModel) -> QualityMeasurements:
     written = [sample.solution if sample.solution is not None else sample.completion or "" for sample in answers.samples]
     references = {problem.task_id: problem.reference for problem in benchmark.problems}
     expected = sum(len(references[sample.task_id]) for sample in answers.samples)
+    limit = answers.generation["decoding"]["max_new_tokens"]
+    cut = sum(len(loaded.tokenizer.encode_continuation(reference)) > limit for reference in references.values())
     return QualityMeasurements(
         benchmark.name,
         eos_share=answers.generation["finish"].get("eos", 0) / len(written),
@@ -209,6 +223,7 @@ def _quality(benchmark: Benchmark, answers: Answers, scores: Scores) -> QualityM
         syntax_valid=scores.metrics.get("syntax_valid"),
         bleu=scores.metrics.get("bleu"),
         codebleu=scores.metrics.get("codebleu"),
+        references_cut=cut / len(references) if expected else None,
     )
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from codetune.data import benchmarks
 from codetune.errors import UserError
-from codetune.records import Json, Problem
+from codetune.records import Json, Problem, to_json
+from codetune.study.cell_evidence import Diagnosis
 from codetune.study.cells import (
     BASE,
     FEW_SHOT,
@@ -29,12 +30,13 @@ from codetune.study.cells import (
     read_study,
     stands_beside,
 )
-from codetune.study.gates import OVERLAP, Gate, Level
+from codetune.study.gates import CODEBLEU_GATE, OVERLAP, Gate, Level
 from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
 from codetune.study.measures import Spread, changes, first_at, spreads
 
 ROW_ORDER = (BASE, FEW_SHOT, "full", "lora", "prefix_tuning", "prompt_tuning")
 PASS = "pass@1"
+STRUCK_METRICS = ("codebleu", "codebleu_lexed")  # where CodeBLEU is high and BLEU near 0
 TEXT_SCORE = "bleu"  # what is compared where nothing is executed
 
 
@@ -78,9 +80,22 @@ class Row:
         """What must be said beside the row's numbers on a benchmark: that the training data overlaps it, where that is published anyway."""
         return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{OVERLAP}")
 
+    def codebleu_struck(self, benchmark: str) -> str:
+        """Why the row's CodeBLEU on a benchmark says nothing, "" where it does: it is high where BLEU is near 0."""
+        return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{CODEBLEU_GATE}")
+
     def _messages(self, level: Level, wanted: Callable[[Gate], bool]) -> str:
         found = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == level and wanted(gate)]
         return "; ".join(dict.fromkeys(found))
+
+    @property
+    def diagnoses(self) -> Mapping[Diagnosis, tuple[int, ...]]:
+        """What the evidence of its cells points to, each with the seeds that it was found with."""
+        found: dict[Diagnosis, tuple[int, ...]] = {}
+        for cell in self.cells:
+            for each in cell.diagnosis:
+                found[each] = (*found.get(each, ()), cell.seed)
+        return found
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -283,6 +298,8 @@ def cell_json(block: Block, row: Row) -> Json:
         "invalid_cause": "; ".join(causes) or None,
         "invalid_on": invalid_on,  # benchmarks whose scores alone do not stand
         "marks": {name: mark for name in block.benchmarks if (mark := row.mark_on(name))},
+        "struck_metrics": {name: list(STRUCK_METRICS) for name in block.benchmarks if row.codebleu_struck(name)},
+        "diagnosis": [to_json(found) | {"seeds": list(seeds)} for found, seeds in row.diagnoses.items()],
     }
 
 

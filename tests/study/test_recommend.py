@@ -12,10 +12,11 @@ import yaml
 from codetune.config import TrainRecipe
 from codetune.errors import UserError
 from codetune.study.cells import read_study
-from codetune.study.evidence import Evidence, Finding, Fit, Knob, PublishedScore, Recommendation, Rival
 from codetune.study.findings import Asked, advice_of, own_findings
+from codetune.study.grounds import Evidence, Finding, Fit, Knob, PublishedScore, Recommendation, Rival
 from codetune.study.knobs import default_method, starting_rate, starting_train
 from codetune.study.recommend import DEFAULT, NOTHING, OWN, OWN_TIED, PUBLISHED, recommend
+from codetune.study.report import write_report
 from codetune.study.written import commented, recipe_of, write_recipe
 from tests.study.study_fixture import build_study
 
@@ -274,4 +275,13 @@ def test_a_study_advises_by_itself(tmp_path: Path) -> None:
     assert found.method in {"full", "lora"}
     assert knob(found, "method.learning_rate").value in {5e-4, 2e-3}
     assert any(reason.source == "measured in the study" for reason in found.reasons)
+    assert str(tmp_path) not in str(found)  # the same records give the same report
     assert advice_of(dataclasses.replace(study, cells=tuple(cell for cell in study.cells if cell.train is None))) is None
+
+
+def test_the_report_has_the_recipe_to_start_from(tmp_path: Path) -> None:
+    written = write_report(build_study(tmp_path / "a", seeds=1, problems=24))
+    for page in (written.html, written.markdown):
+        text = page.read_text(encoding="utf-8")
+        assert "The recipe to start from" in text
+        assert "method.learning" in text
