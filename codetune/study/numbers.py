@@ -115,7 +115,7 @@ def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, fl
 
 def _number(block: Block, row: Row, seed: str, key: tuple[str, str], value: _Value) -> Number:
     benchmark, metric = key
-    cause = row.invalid_on(benchmark)
+    cause = row.struck_on(benchmark, metric)
     unit = "share" if metric.startswith("pass@") else next((unit for ending, unit in _UNITS if ending in metric), "")
     said = cause or (row.mark_on(benchmark) if benchmark else "")
     return Number(block.model, row.label, block.data, seed, benchmark, metric, *value, unit, not cause, said)

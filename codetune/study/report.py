@@ -18,7 +18,15 @@ from codetune.study.cells import Study, Unfinished
 from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
 from codetune.study.findings import advice_of
-from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
+from codetune.study.gate_view import (
+    DiagnosisLine,
+    GateLine,
+    GateMessage,
+    diagnosis_lines,
+    gate_lines,
+    gate_messages,
+    gates_summary,
+)
 from codetune.study.grounds import Recommendation
 from codetune.study.main_table import CODE_MARK, MainTable, main_table
 from codetune.study.measure_view import MeasureTable, measure_tables
@@ -83,6 +91,7 @@ class BlockPage:
     gates: Sequence[GateLine]
     gate_messages: Sequence[GateMessage]
     gates_summary: str
+    diagnosis: Sequence[DiagnosisLine]
     advice: Recommendation | None
 
 
@@ -125,7 +134,7 @@ class Page:
         for block in () if self.overview else self.blocks:
             parts: dict[str, object] = {"Results": True, "Measures": block.measures, "Differences": block.differences}
             parts |= {"Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
-            parts |= {"Families": block.families, "Gates": block.gates}
+            parts |= {"Families": block.families, "Gates": block.gates, "Diagnosis": block.diagnosis}
             entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in parts.items() if there]
         entries += figures if not self.overview else []
         entries += [Entry("browse", "Completions")] if self.browser else []
@@ -207,6 +216,7 @@ def _block_page(
         gates=gate_lines(block),
         gate_messages=gate_messages(block),
         gates_summary=gates_summary(block),
+        diagnosis=diagnosis_lines(block),
         advice=advice_of(study, block),
     )
 

@@ -84,6 +84,10 @@ class Row:
         """Why the row's CodeBLEU on a benchmark says nothing, "" where it does: it is high where BLEU is near 0."""
         return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{CODEBLEU_GATE}")
 
+    def struck_on(self, benchmark: str, metric: str) -> str:
+        """Why one number of the row does not stand: since none on the benchmark does, or this metric says nothing there."""
+        return self.invalid_on(benchmark) or (self.codebleu_struck(benchmark) if metric in STRUCK_METRICS else "")
+
     def _messages(self, level: Level, wanted: Callable[[Gate], bool]) -> str:
         found = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == level and wanted(gate)]
         return "; ".join(dict.fromkeys(found))

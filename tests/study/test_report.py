@@ -138,7 +138,8 @@ def test_json_is_the_contract(written):
     cells = {cell["method"]: cell for cell in found["cells"]}
     assert list(cells) == ["base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning"]
     assert {"model", "method", "data", "seeds", "metrics", "ci95", "trainable_share", "peak_memory_bytes", "train_seconds", "tokens_per_s",
-            "valid", "invalid_cause", "invalid_on", "marks"} == set(cells["full"])  # fmt: skip
+            "valid", "invalid_cause", "invalid_on", "marks", "measures", "measures_range", "struck_metrics",
+            "diagnosis"} == set(cells["full"])  # fmt: skip
     assert cells["base"]["trainable_share"] is None
     assert cells["lora"]["peak_memory_bytes"] == 2_050_000_000
     for name, (low, high) in cells["lora"]["ci95"].items():
@@ -195,6 +196,49 @@ def test_an_invalid_row_is_struck_out_with_its_cause(folder):
     assert "2 of 146 losses were NaN or infinite" in struck[: struck.index("</tr>")]
     assert report.headlines[0].startswith("On basics-known lora passes")
     assert "~~full~~ invalid: 2 of 146 losses were NaN or infinite" in report.markdown.read_text()
+
+
+def test_a_codebleu_that_says_nothing_is_struck_out_alone(folder):
+    name = "basics-known:codebleu_without_bleu"
+    gate = {"name": name, "level": "warning", "value": 0.25, "threshold": "", "message": "CodeBLEU of nothing"}
+    edit(folder, "base", lambda path, result: result["gates"].append(gate))
+    report = write_report(folder)
+    html = report.html.read_text()
+    assert html.count('<td class="num invalid"') == 1
+    line = next(line for line in report.markdown.read_text().splitlines() if line.startswith("| base invalid: CodeBLEU on basics-known"))
+    assert [cell.count("~~") for cell in line.split("|")[2:9]] == [0, 0, 0, 2, 0, 0, 0]
+    assert "CodeBLEU of nothing" in html
+
+
+def test_what_the_evidence_points_to_stands_in_the_report_with_what_to_do(folder):
+    found = {"cause": "eos", "grade": "certain", "evidence": "only 3% end with <EOS>", "remedy": "end every text with an EOS"}
+    edit(folder, "full", lambda path, result: result.update(diagnosis=[found]))
+    report = write_report(folder)
+    text = "".join(parse(report.html).text)
+    assert "only 3% end with <EOS>" in text
+    assert "What to do: end every text with an EOS" in text
+    assert "only 3% end with &lt;EOS&gt;" in report.markdown.read_text()
+
+
+def test_several_models_have_one_table_over_all_with_code_rows_shaded(folder):
+    for path in (folder / "cells").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        copy = shutil.copytree(path.parent, path.parent.with_name("other-" + path.parent.name))
+        result["cell"] |= {"model": "codegpt", "factors": {"pretrained_on": "both"}}
+        (copy / "result.json").write_text(json.dumps(result))
+    report = write_report(folder)
+    html, markdown = report.html.read_text(), report.markdown.read_text()
+    overview = html[html.index('<section id="overview">') : html.index("</section>")]
+    assert overview.count("<tr class=") == 1 + 12  # the heading's
+    assert overview.count('<tr class=" code">') == 6
+    assert overview.count("num best") == 12  # six quality columns, in each model by itself
+    assert overview.count("num second") == 12
+    assert html.count("<details class=\"block\"") == 2
+    assert "pre-trained on text and code" in overview
+    rows = [line for line in markdown.splitlines() if line.startswith("| codegpt on basics |")]
+    assert len(rows) == 6
+    assert all("‡code" in line for line in rows)
+    parse(report.html)
 
 
 def overlapping(level, message):
