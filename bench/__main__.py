@@ -9,6 +9,7 @@ python -m bench duplicates
 python -m bench packing
 python -m bench data
 python -m bench memory
+python -m bench statistics
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, codebleu, data, duplicates, execution, memory, packing, training
+from bench import attacks, codebleu, data, duplicates, execution, memory, packing, statistics, training
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory,
+    "data": data, "memory": memory, "statistics": statistics,
 }  # fmt: skip
 
 

@@ -21,12 +21,14 @@ from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.study import words
 from codetune.study.cells import Study, Unfinished, read_problems, read_study
+from codetune.study.conclusions import conclusions
 from codetune.study.examples import RULE, Example, choose_examples, highlighted
 from codetune.study.figures import BlockFigure, write_block_figures
 from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
 from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
 from codetune.study.summary import Block, blocks_of, cell_json
+from codetune.study.verdicts import verdicts_json
 from codetune.study.view import (
     MARK,
     DifferencePanel,
@@ -129,7 +131,9 @@ def report_json(study_dir: Path) -> Json:
     return {
         "study": study.name,
         "headlines": [words.headline(block) for block in blocks],
+        "conclusions": list(conclusions(blocks)),
         "cells": [cell_json(block, row) for block in blocks for row in block.rows],
+        **verdicts_json(blocks),
         "unfinished": [{"key": cell.key, "label": cell.label, "state": cell.state} for cell in study.unfinished],
     }
 
