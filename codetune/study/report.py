@@ -15,6 +15,7 @@ from codetune.records import Json
 from codetune.study import words
 from codetune.study.browse import Browser, browser
 from codetune.study.cells import Study, Unfinished
+from codetune.study.conclusions import conclusions
 from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
 from codetune.study.findings import advice_of
@@ -37,6 +38,7 @@ from codetune.study.published_view import PublishedView, published_view
 from codetune.study.rendering import render, write_page
 from codetune.study.study_figures import write_study_figures
 from codetune.study.summary import Block, cell_json, read_blocks
+from codetune.study.verdicts import verdicts_json
 from codetune.study.view import (
     MARK,
     DifferencePanel,
@@ -184,7 +186,9 @@ def report_json(study_dir: Path) -> Json:
     return {
         "study": study.name,
         "headlines": [words.headline(block) for block in blocks],
+        "conclusions": list(conclusions(blocks)),
         "cells": [cell_json(block, row) for block in blocks for row in block.rows],
+        **verdicts_json(blocks),
         "unfinished": [{"key": cell.key, "label": cell.label, "state": cell.state} for cell in study.unfinished],
     }
 
