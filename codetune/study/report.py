@@ -141,8 +141,8 @@ class Page:
         entries += [*figures, Entry("models", "Each model")] if self.overview else []
         for block in () if self.overview else self.blocks:
             parts: dict[str, object] = {"Results": True, "Measures": block.measures, "Differences": block.differences}
-            parts |= {"Comparisons": block.comparisons, "Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
-            parts |= {"Families": block.families, "Gates": block.gates, "Diagnosis": block.diagnosis}
+            parts |= {"Comparisons": block.comparisons, "Judgements": block.judgements, "Figures": block.figures}
+            parts |= {"Verdicts": block.verdicts, "Families": block.families, "Gates": block.gates, "Diagnosis": block.diagnosis}
             entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in parts.items() if there]
         entries += figures if not self.overview else []
         entries += [Entry("browse", "Completions")] if self.browser else []
