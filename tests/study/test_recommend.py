@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,8 +29,8 @@ FITS = (
 TRAIN = (Knob("train.epochs", 3.0, "usual"), Knob("train.max_seq_len", 512, "of the data"), Knob("train.precision", "auto", "as it is"))
 
 
-def evidence(**more: object) -> Evidence:
-    return dataclasses.replace(Evidence("m", "d", "a GPU of 24 GB", 24 * GB, FITS, parameters=7 * GB, train=TRAIN), **more)  # type: ignore[arg-type]
+def evidence(**more: Any) -> Evidence:
+    return dataclasses.replace(Evidence("m", "d", "a GPU of 24 GB", 24 * GB, FITS, parameters=7 * GB, train=TRAIN), **more)
 
 
 def finding(scores: Mapping[str, float], apart: set[tuple[str, str]], closeness: int = 0, study: str = "runs/s", seeds: int = 3) -> Finding:
