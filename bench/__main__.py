@@ -10,6 +10,8 @@ python -m bench packing
 python -m bench data
 python -m bench memory
 python -m bench soft-prompts
+python -m bench audit
+python -m bench statistics
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, codebleu, data, duplicates, execution, memory, packing, soft_prompts, training
+from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, soft_prompts, statistics, training
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "soft-prompts": soft_prompts,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
 }  # fmt: skip
 
 

@@ -109,6 +109,7 @@ def _scored(engine: Engine, benchmark: Benchmark, decoding: DecodingConfig, sand
     """The scores, and the answers' texts."""
     answers = answer(engine, benchmark, make_template(STYLE), decoding)
     scores = score_samples(benchmark, answers.samples, sandbox, ks=[1], metrics=METRICS)
-    passed = {"pass": scores.pass_at_k["1"], "pass_ci95": list(scores.pass_at_k_ci95["1"]), "sandbox_tier": scores.sandbox_tier}
+    found: dict[str, Any] = {"pass": scores.pass_at_k["1"], "pass_ci95": list(scores.pass_at_k_ci95["1"])}
+    found |= {**scores.metrics, "sandbox_tier": scores.sandbox_tier, "finish": answers.generation["finish"]}
     texts = [sample.solution or sample.completion or "" for sample in answers.samples]
-    return scores.metrics | passed | {"finish": answers.generation["finish"]}, texts
+    return found, texts

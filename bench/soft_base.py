@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from codetune.config import TrainConfig
 from codetune.data.sources import load_source
 from codetune.data.tokenise import TokenisedExamples, join
 from codetune.data.training import Maker, tokenise_documents
+from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.prompts.template import make_template
@@ -36,6 +38,7 @@ from codetune.train.run import Material, Run
 POSITIONS, WIDTH, LAYERS, HEADS, VOCABULARY = 512, 128, 4, 4, 1024
 BASE_STYLES = ("docstring", "completion")  # what the base reads; soft prompts learn `material.STYLE`
 BASE_TOKENS = 600_000
+STEP_TOKENS = 4096
 ABOUT = "about.json"
 
 
@@ -49,7 +52,10 @@ class SoftBase:
 
 
 def soft_base(folder: Path, methods: list[str], base_tokens: int = BASE_TOKENS, held_out: int = 100) -> SoftBase:
-    """Made where it is not there yet: `folder/model` in float32 with dropout 0, and `folder/<method>`, what both sides start from."""
+    """Made where it is not there yet: `folder/model` in float32 with dropout 0, and `folder/<method>`, what both sides start from.
+
+    Raises UserError where the folder has a base of another budget.
+    """
     transformers.utils.logging.disable_progress_bar()
     about = _pretrained(folder, base_tokens)
     loaded = load_model(str(folder / "model"))
@@ -67,17 +73,19 @@ def _pretrained(folder: Path, tokens: int) -> dict[str, Any]:
     """Train the base, or go on with it. Returns what it took."""
     if (folder / ABOUT).exists():
         found: dict[str, Any] = read_json(folder / ABOUT)
+        if abs(found["tokens"] - tokens) > STEP_TOKENS:
+            raise UserError(f"the base in {folder} learned from {found['tokens']:,} tokens, not {tokens:,}: give another --folder")
         return found
     start = folder / "random"
     if not (start / "model.safetensors").exists():
-        config = transformers.GPT2Config(
+        shape = transformers.GPT2Config(
             vocab_size=VOCABULARY, n_positions=POSITIONS, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, bos_token_id=0, eos_token_id=0,
             pad_token_id=1,
         )  # fmt: skip
-        random_model(config, start, VOCABULARY)
+        random_model(shape, start, VOCABULARY)
     loaded = load_model(str(start))
     config = TrainConfig(
-        train_tokens=tokens, batch_tokens=4096, micro_batch_size=2, max_seq_len=POSITIONS, packing="concatenated", optimizer="muon",
+        train_tokens=tokens, batch_tokens=STEP_TOKENS, micro_batch_size=2, max_seq_len=POSITIONS, packing="concatenated", optimizer="muon",
         weight_decay=0.1, schedule="linear", warmup_share=0.03, final_lr_share=0.0, validations=0, keep="last", checkpoint_every_s=20,
     )  # fmt: skip
     say(f"training the base on {tokens:,} tokens of `basics`; go on after a stop by the same command")
@@ -101,14 +109,13 @@ def _base_material(loaded: LoadedModel, config: TrainConfig) -> Material:
     made = [_pairs(load_source("basics")[::2], loaded, style, POSITIONS) for style in BASE_STYLES]
     ids = [examples.example(index).tolist() for examples in made for index in range(len(examples))]
     examples = join(ids, [0] * len(ids))
-
     order = list(range(len(ids)))
     random.Random(0).shuffle(order)
     rows = make_rows(examples, "concatenated", config.max_seq_len, order)
     return Material(examples, rows, plan_steps(rows, config.train_tokens, config.batch_tokens, seed=0))
 
 
-def _pairs(problems: list[Problem], loaded: LoadedModel, style: str, limit: int) -> TokenisedExamples:
+def _pairs(problems: Sequence[Problem], loaded: LoadedModel, style: str, limit: int) -> TokenisedExamples:
     maker = Maker(make_template(style), loaded.tokenizer, limit)
     return tokenise_documents((tuple(map(Document.of, problems)),), maker, processes=1)
 

@@ -21,13 +21,13 @@ WHY = """
 
 - **TRL's packing** joins a batch's rows into one long row with positions that restart in each example, and gives no mask.
 - **Prompt-tuning**: PEFT warns and drops the positions (`_adjust_prompt_learning_kwargs`). So they run through the whole batch, documents
-  see each other, and a batch longer than GPT-2's positions looks up an embedding that is not there. The virtual tokens stand once before the
-  whole batch, so only its first example has them where it will have them when it answers.
+  see each other, and a batch longer than GPT-2's positions looks up an embedding that is not there. The virtual tokens stand once before
+  the whole batch, so only its first example has them where it will have them when it answers.
 - **Prefix-tuning**: PEFT keeps the positions, moved by the number of virtual tokens. But transformers takes restarting positions for
   separate documents only where there is no mask *and no cache* (`create_causal_mask` asks for `past_key_values is None`), and a prefix is a
   cache: documents see each other without a word.
-- **Exactly** ([exactness.md](../exactness.md)): the virtual tokens once a row, each document seeing them and itself, at the positions that it
-  would have alone. Padded batches compute the same at the cost of padding, and of the virtual tokens once an example.
+- **Exactly** ([exactness.md](../exactness.md)): the virtual tokens once a row, each document seeing them and itself, at the positions that
+  it would have alone. Padded batches compute the same at the cost of padding, and of the virtual tokens once an example.
 """
 TRAINED = ("trained by", "loss it says", "held-out loss", "CPU s", "useful tokens per CPU s", "supervised tokens")
 ANSWERED = ("trained by", "pass rate", "BLEU", "syntax valid", "PEFT's: pass rate", "BLEU", "syntax valid", "same answers")

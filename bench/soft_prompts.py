@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
     if options.write_docs:
         soft_page.write(options.folder / "results.json")
         return
+    options.folder = options.folder.resolve()  # measuring processes run elsewhere
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch  # here, so that listing, refusing and writing come without it
 

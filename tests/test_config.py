@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codetune.config import LoraConfig, StudyRecipe, TrainRecipe, content_hash, load_recipe
+from codetune.config import LoraConfig, StudyRecipe, TrainConfig, TrainRecipe, content_hash, load_recipe
 from codetune.data_recipe import DataRecipe
 from codetune.errors import UserError
 
@@ -183,3 +183,40 @@ def test_a_size_and_a_share_are_one_too_many(method: str, tmp_path: Path) -> Non
 def test_settings_that_contradict_a_method(tmp_path: Path) -> None:
     assert "init pissa takes whole matrices apart" in complaint(tmp_path, TRAIN + "method: {name: qlora, init: pissa}\n")
     assert "method.dora: must be True, given False" in complaint(tmp_path, TRAIN + "method: {name: dora, dora: false}\n")
+
+
+def test_a_budget_is_in_tokens_or_in_epochs(tmp_path: Path) -> None:
+    train = load_recipe(written(tmp_path, TRAIN), TrainRecipe, ["train.epochs=3"]).train
+    assert train.model_dump().keys() >= {"epochs"}
+    assert "train_tokens" not in train.model_dump()
+    assert train.tokens(1000) == 3000
+    assert train.part(0.5).tokens(1000) == 1500
+    assert TrainConfig(train_tokens=800).tokens(1000) == 800
+    assert TrainConfig(train_tokens=800).part(0.25).train_tokens == 200
+    assert "epochs" not in TrainConfig().model_dump()  # what is not asked for changes no key of an earlier run
+    found = complaint(tmp_path, TRAIN, "train.epochs=3", "train.train_tokens=5")
+    assert "train_tokens and epochs both say how long is trained" in found
+    assert load_recipe(written(tmp_path, TRAIN), TrainRecipe, ["train.epochs=3", "train.train_tokens=null"]).train.epochs == 3
+
+
+def test_a_models_own_budget_takes_the_place_of_the_studys(tmp_path: Path) -> None:
+    study = load_recipe(written(tmp_path, STUDY + "models: [{name: gpt2, train: {epochs: 2}}, b]\nmethods: lora\n"), StudyRecipe)
+    gpt2, other = (study.train_of(model) for model in study.models)
+    assert (gpt2.epochs, other.epochs) == (2, None)
+    study = load_recipe(written(tmp_path, STUDY + "models: [{name: gpt2, train: {train_tokens: 7}}]\nmethods: lora\n"), StudyRecipe)
+    assert study.train.changed({"epochs": 4}).changed({"train_tokens": 9}).train_tokens == 9
+
+
+def test_a_key_of_a_list_is_set_in_every_entry(tmp_path: Path) -> None:
+    """`data.root=DIR` is for all data sets of a study; a number means one."""
+    text = STUDY + "methods: [{name: full}, {name: lora}]\n"
+    recipe = load_recipe(written(tmp_path, text), StudyRecipe, ["methods.learning_rate=0.1", "methods.1.learning_rate=0.2"])
+    assert [method.learning_rate for method in recipe.methods] == [0.1, 0.2]
+    assert load_recipe(written(tmp_path, text), StudyRecipe, ["data.root=/x"]).data[0].root == Path("/x")
+    assert "there is no section to set 'root' in" in complaint(tmp_path, TRAIN, "model.root=3")
+
+
+def test_data_sets_of_a_study_have_one_root(tmp_path: Path) -> None:
+    text = "name: a\nmodels: gpt2\nbenchmarks: conala\ndata: [{source: conala, root: /x}, {source: mbpp, root: /y}]\n"
+    with pytest.raises(UserError, match="one root for all data sets"):
+        load_recipe(written(tmp_path, text), StudyRecipe)

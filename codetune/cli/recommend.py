@@ -18,7 +18,7 @@ from rich.markup import escape
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.models.forecast import gpu_called, machine_here
 from codetune.records import to_json
-from codetune.study.evidence import Recommendation
+from codetune.study.grounds import Recommendation
 from codetune.study.starting import Question, recommendation_for
 from codetune.study.tables import format_bytes, format_seconds
 

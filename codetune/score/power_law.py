@@ -118,7 +118,7 @@ def _standard_errors(jacobian: Array, residuals: Array) -> Array | None:
     if freedom < 1 or np.linalg.matrix_rank(jacobian) < jacobian.shape[1]:
         return None
     variance = float(residuals @ residuals) / freedom
-    return np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)) * variance)
+    return np.asarray(np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)) * variance))
 
 
 def _sure(law: PowerLaw, b_error: float, c_error: float | None, freedom: int) -> PowerLaw:

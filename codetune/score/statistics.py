@@ -1,4 +1,4 @@
-"""How sure a score is: intervals and paired differences over problems and training seeds, as pure functions.
+"""How sure a score of one run is: intervals and paired differences over problems, as pure functions.
 
 The unit is always the problem: n samples of one problem are averaged first, since they are not independent. Which interval
 where, and why:
@@ -7,8 +7,7 @@ where, and why:
   when every problem fails or passes, where Student's t and the bootstrap do.
 - two systems on the same problems (`paired_difference`): for 0/1 outcomes Bonett and Price's interval and McNemar's exact
   test, for other values Student's t on the differences and a sign-flip test.
-- several training seeds (`crossed_interval`): two-way random effects, problems crossed with seeds, with Satterthwaite's
-  degrees of freedom. Resampling seeds and problems covers too little with three seeds.
+- several training seeds: problems crossed with seeds, in `codetune.score.crossed`.
 - corpus metrics such as BLEU, which are no means (`bootstrap`, `paired_bootstrap`): percentile bootstrap over problems. With
   `share` as the statistic it also serves outcomes, with all samples of a problem drawn together.
 
@@ -18,6 +17,7 @@ where, and why:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -62,12 +62,18 @@ def wilson_interval(successes: float, trials: float, confidence: float = 0.95) -
     """Wilson's score interval (1927) of a proportion. Raises ValueError unless 0 <= successes <= trials and trials > 0."""
     if not 0 <= successes <= trials or trials <= 0:
         raise ValueError(f"{successes} successes of {trials} trials")
-    z, share = _normal_quantile(confidence), successes / trials
-    middle = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
+    share = successes / trials
+    return Estimate(share, *score_interval(share, trials, _normal_quantile(confidence)), "Wilson")
+
+
+def score_interval(share: float, trials: float, quantile: float) -> tuple[float, float]:
+    """All shares that one of so many trials is within `quantile` standard errors of: Wilson's interval, where it is the normal one."""
+    q2 = quantile * quantile
+    middle = share + q2 / (2 * trials)
+    half = quantile * math.sqrt(share * (1 - share) / trials + q2 / (4 * trials * trials))
+    scale = 1 + q2 / trials
     low, high = max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-    return Estimate(share, min(share, low), max(share, high), "Wilson")  # rounding must not put the share outside
+    return min(share, low), max(share, high)  # rounding must not put the share outside
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -85,7 +91,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
         found = wilson_interval(mean * trials, trials, confidence)
         low, high = found.low, found.high
     else:
-        half = _half_without_spread(len(data), confidence)
+        half = half_without_spread(len(data), confidence)
         low, high = max(0.0, mean - half), min(1.0, mean + half)
     return Estimate(mean, low, high, "Wilson over problems")
 
@@ -109,8 +115,8 @@ def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0
     else:
         centre = float(gaps.mean())
         spread = float(gaps.std(ddof=1))
-        student = _t_quantile(confidence, len(gaps) - 1) * spread / math.sqrt(len(gaps))
-        half = student if spread > 1e-12 else _half_without_spread(len(gaps), confidence)
+        student = t_quantile(confidence, len(gaps) - 1) * spread / math.sqrt(len(gaps))
+        half = student if spread > 1e-12 else half_without_spread(len(gaps), confidence)
         p_value, method = sign_flip_p(gaps, seed=seed), "Student's t; sign-flip"
     return Difference(float(gaps.mean()), max(-1.0, centre - half), min(1.0, centre + half), p_value, wins, losses, method)
 
@@ -137,45 +143,13 @@ def sign_flip_p(gaps: ArrayLike, flips: int = 10_000, seed: int = 0) -> float:
     return float((sums >= abs(data.sum()) - 1e-12).mean())
 
 
-def crossed_interval(table: ArrayLike, confidence: float = 0.95, bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
-    """Grand mean of a (seeds, problems) table, for new seeds and new problems: scores of one method, or differences of two.
-
-    Variance of the mean: (MS_problems + MS_seeds - MS_rest) / (seeds * problems), no less than either of the first two alone
-    gives; Satterthwaite's degrees of freedom. A table without any spread gets Wilson's width for as many equal outcomes.
-    `bounds` are those of a value: (-1, 1) for differences. Raises ValueError for fewer than two seeds or two problems: one
-    seed says nothing about others, so use `mean_interval` or `paired_difference` and say that it is over problems only.
-    """
-    data = np.asarray(table, dtype=np.float64)
-    if data.ndim != 2 or min(data.shape) < 2 or not np.isfinite(data).all():
-        raise ValueError(f"a table of shape {data.shape}: expected finite values, (seeds, problems), at least 2 of each")
-    seeds, problems = data.shape
-    mean = float(data.mean())
-    of_seeds, of_problems = data.mean(axis=1) - mean, data.mean(axis=0) - mean
-    rest = data - mean - of_seeds[:, None] - of_problems[None, :]
-    squares = np.array([seeds * of_problems @ of_problems, problems * of_seeds @ of_seeds, (rest**2).sum()])
-    freedom = np.array([problems - 1, seeds - 1, (problems - 1) * (seeds - 1)], dtype=np.float64)
-    means = squares / freedom
-    by_problem, by_seed, by_rest = (float(value) for value in means)
-    variance = max(by_problem + by_seed - by_rest, by_problem, by_seed)
-    if variance <= 1e-15:
-        half = _half_without_spread(problems, confidence)
-    else:
-        if variance > max(by_problem, by_seed):
-            t_freedom = variance**2 / float((means**2 / freedom).sum())
-        else:  # one of the two components is estimated as 0
-            t_freedom = float(freedom[0] if by_problem >= by_seed else freedom[1])
-        half = _t_quantile(confidence, t_freedom) * math.sqrt(variance / data.size)
-    low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
-    return Estimate(mean, low, high, "problems x seeds, Satterthwaite")
-
-
 def bootstrap(counts: Array, statistic: Statistic, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
     """A corpus metric with its percentile interval over problems; `counts` has one row of summable counts per problem.
 
     With several samples per problem add their rows first. For BLEU: `bootstrap(CONALA.counts(pairs), CONALA.score)`.
     """
-    found = statistic(_resampled_sums(len(counts), resamples, seed) @ counts)
-    low, high = _percentiles(found, confidence)
+    found = statistic(resampled_sums(len(counts), resamples, seed) @ counts)
+    low, high = percentiles(found, confidence)
     return Estimate(float(statistic(counts.sum(axis=0))), low, high, f"bootstrap over problems, {resamples} resamples")
 
 
@@ -189,10 +163,10 @@ def paired_bootstrap(
     """
     if first.shape != second.shape:
         raise ValueError(f"counts of shapes {first.shape} and {second.shape}: expected the same problems")
-    weights = _resampled_sums(len(first), resamples, seed)
+    weights = resampled_sums(len(first), resamples, seed)
     gaps = statistic(weights @ first) - statistic(weights @ second)
     value = float(statistic(first.sum(axis=0)) - statistic(second.sum(axis=0)))
-    low, high = _percentiles(gaps, confidence)
+    low, high = percentiles(gaps, confidence)
     p_value = (1 + int((np.abs(gaps - value) >= abs(value)).sum())) / (1 + resamples)
     each = statistic(first) - statistic(second)
     method = f"paired bootstrap over problems, {resamples} resamples"
@@ -204,13 +178,16 @@ def share(counts: Array) -> Array:
     return np.asarray(counts[..., 0] / counts[..., 1])
 
 
-def _resampled_sums(problems: int, resamples: int, seed: int) -> Array:
+@functools.lru_cache(maxsize=2)
+def resampled_sums(problems: int, resamples: int, seed: int) -> Array:
     """How often each problem is drawn, shape (resamples, problems): times the counts it gives the resampled sums."""
-    drawn = np.random.default_rng(seed).multinomial(problems, np.full(problems, 1 / problems), size=resamples)
-    return drawn.astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(problems, np.full(problems, 1 / problems), size=resamples).astype(np.float64)
+    drawn.flags.writeable = False  # the next pair of rows gets the same
+    return drawn
 
 
-def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
+def percentiles(values: Array, confidence: float) -> tuple[float, float]:
+    """The middle share of resampled values."""
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -222,7 +199,7 @@ def _column(values: ArrayLike) -> Array:
     return data
 
 
-def _half_without_spread(problems: int, confidence: float) -> float:
+def half_without_spread(problems: int, confidence: float) -> float:
     """How far Wilson's interval reaches from a share of 0: equal outcomes everywhere are not certainty."""
     z2 = _normal_quantile(confidence) ** 2
     return z2 / (problems + z2)
@@ -232,7 +209,8 @@ def _normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _t_quantile(confidence: float, freedom: float) -> float:
+def t_quantile(confidence: float, freedom: float) -> float:
+    """How many standard errors reach as far as `confidence` of Student's t, on both sides together."""
     from scipy.special import stdtrit  # a quarter of a second to import, and only some intervals need it
 
     return float(stdtrit(freedom, (1 + confidence) / 2))

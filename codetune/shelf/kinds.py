@@ -25,8 +25,11 @@ _CORPUS = ("prepared.json", "tokenizer", "train", "held_out")
 # In the order in which they go: what says that a thing is done goes first and what says that it is one goes last, so that a removal that
 # was cut short leaves a thing that is not done, which the same command removes.
 WRITTEN: dict[Kind, tuple[str, ...]] = {
-    "study": ("report*", "plots", "tables*", "exports", "judge*", "problems-*.jsonl", "searches", CELLS, *_HALF_WRITTEN, ".lock", STUDY),
-    "cell": (*_SCORES, *_TRAINING, "measures*", "failure.json", *_HALF_WRITTEN, ".lock", RECIPE, CELL),
+    "study": (
+        "report.html", "report.md", "compare.html", "numbers.csv", "numbers.parquet", "plots", "judgements", "problems-*.jsonl",
+        "jobs.json", "searches", CELLS, *_HALF_WRITTEN, ".lock", STUDY,
+    ),
+    "cell": (*_SCORES, *_TRAINING, "failure.json", "progress.jsonl", *_HALF_WRITTEN, ".lock", RECIPE, CELL),
     "run": (*_TRAINING, *_HALF_WRITTEN, ".lock", RECIPE),
     "trial": (*_TRAINING, *_HALF_WRITTEN, ".lock", RECIPE),
     "data": (

@@ -147,10 +147,10 @@ def _quality(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
 
 
 def _points(block: Block, benchmark: str, cost: Cost) -> list[Point]:
-    value = {MEMORY: lambda row: row.peak_memory_bytes, TIME: lambda row: row.train_seconds, SHARE: lambda row: row.trainable_share}[cost]
     found = []
     for row in block.valid_rows(benchmark) if benchmark in block.benchmarks else ():
-        score, paid = block.score(row, benchmark), None if row.is_base else value(row)
+        costs = {MEMORY: row.peak_memory_bytes, TIME: row.train_seconds, SHARE: row.trainable_share}
+        score, paid = block.score(row, benchmark), None if row.is_base else costs[cost]
         if score is not None and (row.is_base or paid):
             found.append(Point(row.label, block.model, score.mean, score.low, score.high, paid))
     return found
@@ -161,16 +161,20 @@ def _differences(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
     if not block.benchmarks:
         return None
     benchmark = block.benchmarks[0]
-    ranked = block.ranked(benchmark)
-    found = [block.difference(row, other, benchmark) for at, row in enumerate(ranked) for other in ranked[at + 1 :]]
-    gaps = [Gap(d.row, d.other, d.mean, d.low, d.high, d.distinct) for d in found if d is not None]
+    gaps = _gaps(block, benchmark)
     if not gaps:
         return None
     caption = (
         f"{score_axis([block], benchmark)}: every row minus every row below it, paired by problem, with 95% intervals of each pair by "
-        f"itself. Two rows can be told apart where the interval leaves out zero.{left_out([block], benchmark)}"
+        f"itself, not corrected for their number. Two rows are told apart where the interval leaves out zero.{left_out([block], benchmark)}"
     )
     return Drawn("differences", "Every difference", caption, forest(gaps, styles, "points"))
+
+
+def _gaps(block: Block, benchmark: str) -> list[Gap]:
+    ranked = block.ranked(benchmark)
+    found = [block.difference(row, other, benchmark) for at, row in enumerate(ranked) for other in ranked[at + 1 :]]
+    return [Gap(d.row, d.other, d.mean, d.low, d.high, d.distinct) for d in found if d is not None]
 
 
 def _losses(block: Block, styles: Mapping[str, RowStyle]) -> list[Drawn]:
@@ -239,8 +243,8 @@ def _memory(block: Block) -> Drawn | None:
             peaks = measured.memory_peak_bytes
             rows[row.label] = Memory(parts, peaks.get("training"), measured.memory_forecast_bytes.get(GENERATION), peaks.get(GENERATION))
     caption = (
-        "The peak of training in the parts that the forecast has, which traces the same pass without data, and the peaks that were measured: the "
-        "parts are no measurement. What was measured of generation has in it what the process kept from before, on a CPU."
+        "The peak of training in the parts that the forecast has, which traces the same pass without data, and the peaks that were "
+        "measured: the parts are no measurement. On a CPU the peak of generation has in it what the process kept from before."
     )
     return Drawn("memory", "What memory is for", caption, memory_parts(rows)) if rows else None
 

@@ -7,6 +7,7 @@ Reads records alone, like a report: no torch.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from codetune.errors import UserError
 from codetune.models.stages import read
 from codetune.study.cells import Study, read_problems, read_study
-from codetune.study.evidence import Evidence, Finding, Fit, Recommendation, Rival
+from codetune.study.grounds import Evidence, Finding, Fit, Recommendation, Rival
 from codetune.study.knobs import starting_train
 from codetune.study.recommend import recommend
 from codetune.study.summary import Block, Row, blocks_of
@@ -90,6 +91,7 @@ def advice_of(study: Study, block: Block | None = None) -> Recommendation | None
     finding = finding_of(study, block, asked)
     if finding is None:
         return None
+    finding = dataclasses.replace(finding, study=study.name)  # not its folder: the same records give the same report
     by_label = {row.label: row for row in block.rows}
     fits = tuple(
         Fit(one.method, True, _whole(row.peak_memory_bytes), row.train_seconds, settings=_fitting(row), measured=True)
@@ -138,7 +140,7 @@ def _best_of_each(rivals: Sequence[Rival]) -> list[Rival]:
 
 
 def _closeness(study: Study, block: Block, asked: Asked, family_of: Callable[[str], str]) -> int | None:
-    """Index into `evidence.CLOSENESS`; None where the study is of another kind of model."""
+    """Index into `grounds.CLOSENESS`; None where the study is of another kind of model."""
     cells = [cell for row in block.rows for cell in row.cells]
     names = {block.model} | {str(model.get("name")) for model in study.recipe.get("models", ()) if _called(model) == block.model}
     sources = {block.data} | {str(cell.factors["corpus"]) for cell in cells if cell.factors.get("corpus")}

@@ -1,27 +1,31 @@
 """Scored samples as tables of seeds x problems, and the 95% intervals of what a report says about them.
 
-Which interval where is argued in `codetune.score.statistics`; this module only picks: one seed covers problems, several cover
-problems and seeds. Corpus BLEU is no mean over problems: with one seed it is bootstrapped, with several its jackknife
-pseudo-values (Tukey 1958), whose mean is BLEU again, go through the same two-way rule as pass rates.
+Which interval where is argued in `codetune.score.statistics` and `codetune.score.crossed`; this module only picks: one seed covers
+problems, several cover problems and seeds. Corpus BLEU is no mean over problems: with one seed it is bootstrapped, with several its
+jackknife pseudo-values (Tukey 1958), whose mean is BLEU again, go through the same two-way rule as pass rates, and from five seeds the
+interval is no narrower than that of the bootstrap of problems crossed with seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codetune.records import Problem
-from codetune.score import statistics
+from codetune.score import crossed, statistics
 from codetune.score.bleu import CONALA
 from codetune.study.cells import Outcome
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 Kind = Literal["pass@1", "bleu"]
+BOOTSTRAP_SEEDS = 5  # from so many on, seeds can be resampled
+RESAMPLES = 10_000  # of a pair: corrected for 50 comparisons, its smallest p-value is still .005
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,23 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class PairedGap:
-    """First minus second over the same problems; the p-value, wins and losses (problems) are known with one seed only."""
+    """First minus second over the same problems; wins and losses count problems. `runs` are those of either row: 1 stands as it is."""
 
     value: float
     low: float
     high: float
-    p_value: float | None = None
-    wins: int | None = None
-    losses: int | None = None
+    p_value: float
+    wins: int
+    losses: int
+    problems: int
+    runs: tuple[int, int]
+    method: str
+
+    def turned(self) -> PairedGap:
+        """Second minus first."""
+        return replace(
+            self, value=-self.value, low=-self.high, high=-self.low, wins=self.losses, losses=self.wins, runs=(self.runs[1], self.runs[0])
+        )
 
 
 def table_of(by_seed: Mapping[int, Sequence[Outcome]], problems: Sequence[Problem], reported_bleu: float | None) -> Scored:
@@ -79,7 +92,7 @@ def mean_interval(table: Array) -> Interval | None:
     if table.shape[1] < 2:
         return None
     clipped = np.clip(table, 0.0, 1.0)  # a mean of floats may come to 1 + 1e-16
-    found = statistics.mean_interval(clipped[0]) if len(table) == 1 else statistics.crossed_interval(clipped)
+    found = statistics.mean_interval(clipped[0]) if len(table) == 1 else crossed.crossed_interval(clipped)
     return found.low, found.high
 
 
@@ -91,51 +104,73 @@ def bleu_interval(scored: Scored) -> Interval | None:
     if len(counts) == 1:
         found = statistics.bootstrap(counts[0], CONALA.score)
         return found.low, found.high
-    return _around(_mean(CONALA.score(counts.sum(axis=1)).tolist()), _pseudo_values(counts), 0.0)
+    value = float(CONALA.score(counts.sum(axis=1)).mean())
+    found = crossed.crossed_interval(_pseudo_values(counts), bounds=(-np.inf, np.inf))
+    # On the scale of logarithms: BLEU is skewed where it is low, and seeds differ in proportion.
+    stretch = math.exp(min(50.0, (found.high - found.low) / 2 / value)) if value > 0 else 1.0
+    low, high = value / stretch, min(1.0, value * stretch)
+    if len(counts) < BOOTSTRAP_SEEDS:
+        return low, high
+    resampled = crossed.crossed_bootstrap(counts, CONALA.score)
+    return min(low, resampled.low), max(high, resampled.high)
 
 
 def paired_gap(first: Scored, second: Scored, kind: Kind) -> PairedGap | None:
-    """Difference with its interval over the problems that both answered; None where the records do not permit one."""
-    common = tuple(task_id for task_id in first.task_ids if task_id in set(second.task_ids))
+    """Difference with interval and p-value over the problems that both answered; None where the records do not permit one."""
+    pair = _aligned(first, second, kind)
+    if pair is None:
+        return None
+    ours, theirs = pair
+    found = _paired_means(ours, theirs) if kind == "pass@1" else _paired_bleu(ours, theirs)
+    runs, problems = (len(ours), len(theirs)), ours.shape[1]
+    return PairedGap(found.value, found.low, found.high, found.p_value, found.wins, found.losses, problems, runs, found.method)
+
+
+def value_tables(first: Scored, second: Scored, kind: Kind) -> tuple[Array, Array] | None:
+    """Both rows' values as (runs, problems) over the problems that both answered, BLEU as pseudo-values; None as above."""
+    pair = _aligned(first, second, kind)
+    if pair is None or kind == "pass@1":
+        return pair
+    return _pseudo_values(pair[0]), _pseudo_values(pair[1])
+
+
+def _aligned(first: Scored, second: Scored, kind: Kind) -> tuple[Array, Array] | None:
+    theirs_too = set(second.task_ids)
+    common = [task_id for task_id in first.task_ids if task_id in theirs_too]
     ours, theirs = (scored.passed if kind == "pass@1" else scored.bleu_counts for scored in (first, second))
     if ours is None or theirs is None or len(common) < 2:
         return None
-    seeds = min({len(ours), len(theirs)} - {1}, default=1)
-    a, b = (_cut(table, scored, common, seeds) for table, scored in ((ours, first), (theirs, second)))
-    if kind == "pass@1":
-        return _paired_means(a, b)
-    return _paired_bleu(a, b)
+    return _cut(ours, first, common), _cut(theirs, second, common)
 
 
-def _paired_means(ours: Array, theirs: Array) -> PairedGap:
-    if len(ours) == 1:
-        return _gap(statistics.paired_difference(ours[0], theirs[0]))
-    found = statistics.crossed_interval(ours - theirs, bounds=(-1.0, 1.0))
-    return PairedGap(found.value, found.low, found.high)
+def _paired_means(ours: Array, theirs: Array) -> statistics.Difference:
+    if len(ours) == len(theirs) == 1:
+        return statistics.paired_difference(ours[0], theirs[0])
+    return crossed.crossed_difference(ours, theirs)
 
 
-def _paired_bleu(ours: Array, theirs: Array) -> PairedGap:
-    if len(ours) == 1:
-        return _gap(statistics.paired_bootstrap(ours[0], theirs[0], CONALA.score))
-    value = float((CONALA.score(ours.sum(axis=1)) - CONALA.score(theirs.sum(axis=1))).mean())
-    return PairedGap(value, *_around(value, _pseudo_values(ours) - _pseudo_values(theirs), -1.0))
-
-
-def _gap(found: statistics.Difference) -> PairedGap:
-    return PairedGap(found.value, found.low, found.high, found.p_value, found.wins, found.losses)
+def _paired_bleu(ours: Array, theirs: Array) -> statistics.Difference:
+    fewest = min({len(ours), len(theirs)} - {1}, default=1)
+    if fewest == 1:
+        return statistics.paired_bootstrap(ours[0], theirs[0], CONALA.score, resamples=RESAMPLES)
+    value = float(CONALA.score(ours.sum(axis=1)).mean() - CONALA.score(theirs.sum(axis=1)).mean())
+    found = crossed.crossed_difference(_pseudo_values(ours), _pseudo_values(theirs), bounds=(-np.inf, np.inf))
+    shift = value - found.value  # pseudo-values are corrected for bias: what is reported is not
+    each = CONALA.score(ours).mean(axis=0) - CONALA.score(theirs).mean(axis=0)
+    low, high = max(-1.0, found.low + shift), min(1.0, found.high + shift)
+    wins, losses = int((each > 1e-12).sum()), int((each < -1e-12).sum())
+    method, p_value = f"jackknife, {found.method}", found.p_value
+    if fewest >= BOOTSTRAP_SEEDS:
+        resampled = crossed.crossed_paired_bootstrap(ours, theirs, CONALA.score, resamples=RESAMPLES)
+        low, high, p_value = min(low, resampled.low), max(high, resampled.high), max(p_value, resampled.p_value)
+        method += "; no less than the crossed bootstrap's"
+    return statistics.Difference(value, low, high, p_value, wins, losses, method)
 
 
 def _pseudo_values(counts: Array) -> Array:
     """n * BLEU - (n - 1) * BLEU without the problem, (seeds, problems, 14) -> (seeds, problems)."""
     total, number = counts.sum(axis=1, keepdims=True), counts.shape[1]
     return np.asarray(number * CONALA.score(total) - (number - 1) * CONALA.score(total - counts))
-
-
-def _around(value: float, table: Array, lowest: float) -> Interval:
-    """The two-way interval of a table, moved from the table's mean (corrected for bias) to the value that is reported."""
-    found = statistics.crossed_interval(table, bounds=(-np.inf, np.inf))
-    shift = value - found.value
-    return max(lowest, found.low + shift), min(1.0, found.high + shift)
 
 
 def _by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -149,11 +184,11 @@ def _bleu_counts(samples: Sequence[Outcome], references: Mapping[str, str]) -> A
     return np.asarray(CONALA.counts([(sample.completion, [references[sample.task_id]]) for sample in samples]).sum(axis=0))
 
 
-def _cut(table: Array, scored: Scored, task_ids: Sequence[str], seeds: int) -> Array:
-    """Only these problems, and the first `seeds` seeds; a single run stands for every seed."""
+def _cut(table: Array, scored: Scored, task_ids: list[str]) -> Array:
+    if list(scored.task_ids) == task_ids:
+        return table
     position = {task_id: column for column, task_id in enumerate(scored.task_ids)}
-    rows = np.repeat(table, seeds, axis=0) if len(table) == 1 else table[:seeds]
-    return rows[:, [position[task_id] for task_id in task_ids]]
+    return table[:, [position[task_id] for task_id in task_ids]]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codetune.config import METHOD_NAMES, FullConfig, LoraSettings, MethodConfig, Sized, TrainRecipe
-from codetune.study.evidence import CLOSENESS, Evidence, Finding, Fit, Knob, Rival
+from codetune.study.grounds import CLOSENESS, Evidence, Finding, Fit, Knob, Rival
 
 _DEFAULT = "codetune's default"
 _GROWN, _LARGE, _LARGEST = 100e6, 1e9, 20e9  # parameters from which other learning rates are usual

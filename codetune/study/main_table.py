@@ -97,6 +97,7 @@ class _Measured:
     better: bool = False
     bar: bool = False
     benchmark: str = ""  # whose numbers these are; "" for costs
+    metric: str = ""
 
 
 def main_table(blocks: Sequence[Block], anchors: Sequence[str], colors: Mapping[str, str]) -> MainTable:
@@ -133,7 +134,7 @@ def _columns(blocks: Sequence[Block]) -> list[_Measured]:
 
 def _score(group: str, benchmark: str, metric: str, label: str, unit: str, bar: bool = False) -> _Measured:
     key = f"{benchmark}:{metric}"
-    return _Measured(group, Column(label, unit), lambda row: row.measures.get(key), format_score, better=True, bar=bar, benchmark=benchmark)
+    return _Measured(group, Column(label, unit), lambda row: row.measures.get(key), format_score, True, bar, benchmark, metric)
 
 
 def _costs() -> list[_Measured]:
@@ -158,6 +159,7 @@ def _rows(block: Block, columns: Sequence[_Measured], colors: Mapping[str, str])
     rows = []
     for number, row in enumerate(block.rows):
         causes = [row.invalid_cause] if row.invalid_cause else [f"{on}: {why}" for on in block.benchmarks if (why := row.invalid_on(on))]
+        causes += [f"CodeBLEU on {on}: {why}" for on in block.benchmarks if not causes and (why := row.codebleu_struck(on))]
         cells = tuple(column[number] for column in written)
         valid, code = not row.invalid_cause, block.pretrained_on in ("code", "both")
         rows.append(TableRow(row.label, colors[row.label], valid, "; ".join(causes), "; ".join(row.warnings), code, cells))
@@ -166,16 +168,16 @@ def _rows(block: Block, columns: Sequence[_Measured], colors: Mapping[str, str])
 
 def _cells(block: Block, column: _Measured) -> list[TableCell]:
     """One column over the rows of a block, what is best in it marked."""
-    on = column.benchmark
+    on, metric = column.benchmark, column.metric
     values = [column.value(row) for row in block.rows]
-    standing = {value.mean for value, row in zip(values, block.rows, strict=True) if value is not None and not row.invalid_on(on)}
+    standing = {value.mean for value, row in zip(values, block.rows, strict=True) if value is not None and not row.struck_on(on, metric)}
     ranks = sorted(standing, reverse=True) if column.better else []
     cells = []
     for row, measure in zip(block.rows, values, strict=True):
         if measure is None:
             cells.append(TableCell(MISSING))
             continue
-        stands = not row.invalid_on(on)
+        stands = not row.struck_on(on, metric)
         best = stands and len(ranks) > 1 and measure.mean == ranks[0]
         second = stands and len(ranks) > 2 and measure.mean == ranks[1]  # of two different values the lower is no second best
         interval = interval_text(measure.low, measure.high)

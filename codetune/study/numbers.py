@@ -14,6 +14,7 @@ from typing import Any
 
 from codetune.runs import write_atomically
 from codetune.study.cells import Cell
+from codetune.study.measures import numbers as measured
 from codetune.study.summary import Block, Row
 
 MEAN = "mean"  # in the place of a seed: over the seeds of a row
@@ -42,7 +43,7 @@ class Number:
 
 
 def numbers(blocks: Iterable[Block]) -> list[Number]:
-    """Of every row, each seed by itself and their mean: scores with intervals, verdicts, costs, measures, gates."""
+    """Of every row, each seed by itself and their mean: scores with 95% intervals, verdicts, costs, measures, gates."""
     return [number for block in blocks for row in block.rows for number in _of_row(block, row)]
 
 
@@ -69,8 +70,12 @@ def _of_row(block: Block, row: Row) -> Iterator[Number]:
     for seed, found in by_seed.items():
         for (benchmark, metric), (value, low, high) in found.items():
             yield _number(block, row, seed, (benchmark, metric), (value, low, high))
+    for name, spread in block.measured(row).items():
+        yield _number(block, row, MEAN, ("", f"measures.{name}"), (spread.mean, None, None))
     for key in dict.fromkeys(key for found in by_seed.values() for key in found):
         benchmark, metric = key
+        if metric.startswith("measures."):
+            continue  # with those that need other rows, above
         measure = row.measures.get(f"{benchmark}:{metric}")
         mean = statistics.fmean(found[key][0] for found in by_seed.values() if key in found)
         interval = (measure.low, measure.high) if measure else (None, None)
@@ -93,6 +98,7 @@ def _of_cell(cell: Cell) -> Iterator[tuple[tuple[str, str], _Value]]:
         yield from ((("", f"train.{metric}"), (value, None, None)) for metric, value in _leaves(dataclasses.asdict(cell.train)))
     if cell.peak_memory_bytes is not None:
         yield ("", "peak_memory_bytes"), (float(cell.peak_memory_bytes), None, None)
+    yield from ((("", f"measures.{name}"), (value, None, None)) for name, value in measured(cell.measures).items())
     for gate in cell.gates:
         if gate.value is not None:
             yield (gate.benchmark, f"gate.{gate.kind}"), (float(gate.value), None, None)
@@ -109,7 +115,7 @@ def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, fl
 
 def _number(block: Block, row: Row, seed: str, key: tuple[str, str], value: _Value) -> Number:
     benchmark, metric = key
-    cause = row.invalid_on(benchmark)
+    cause = row.struck_on(benchmark, metric)
     unit = "share" if metric.startswith("pass@") else next((unit for ending, unit in _UNITS if ending in metric), "")
     said = cause or (row.mark_on(benchmark) if benchmark else "")
     return Number(block.model, row.label, block.data, seed, benchmark, metric, *value, unit, not cause, said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ def end_labels(axes: Axes, labels: Sequence[Label]) -> None:
         start, stop = to_figure.transform((end[0] + 4 * scale, end[1])), to_figure.transform((box.x1 + 7 * scale, height + lift))
         line = [[start[0], stop[0]], [start[1], stop[1]]]
         axes.figure.add_artist(Line2D(*line, color=label.color, linewidth=0.6, alpha=0.6, transform=axes.figure.transFigure))
-        axes.figure.text(*at, label.text, color=label.color, fontsize=SIZE, va="center", ha="left")
+        axes.figure.text(float(at[0]), float(at[1]), label.text, color=label.color, fontsize=SIZE, va="center", ha="left")
 
 
 def point_labels(axes: Axes, labels: Sequence[Label], taken: Sequence[tuple[float, float]] = (), first: int = 0) -> None:
@@ -103,7 +104,7 @@ def point_labels(axes: Axes, labels: Sequence[Label], taken: Sequence[tuple[floa
         best = min(order, key=lambda n: _outside(places[n], inside) + sum(_overlap(places[n], other) for other in full))
         full.append(places[best])
         at = axes.figure.transFigure.inverted().transform((places[best][0], (places[best][1] + places[best][3]) / 2))
-        axes.figure.text(*at, label.text, color=label.color, fontsize=SIZE, va="center", ha="left")
+        axes.figure.text(float(at[0]), float(at[1]), label.text, color=label.color, fontsize=SIZE, va="center", ha="left")
 
 
 def key_lines(entries: Sequence[KeyEntry], width: float) -> list[list[tuple[float, KeyEntry]]]:
@@ -127,7 +128,7 @@ def draw_key(figure: Figure, lines: Sequence[Sequence[tuple[float, KeyEntry]]]) 
         y = 1 - (0.14 + KEY_LINE * number) / height
         for left, entry in line:
             drawn = entry.hollow or entry.marker in ("x", "|")  # marks that are all edge
-            edge = {"markerfacecolor": "white" if entry.hollow else entry.color, "markeredgewidth": 1.3 if drawn else 0}
+            edge: dict[str, Any] = {"markerfacecolor": "white" if entry.hollow else entry.color, "markeredgewidth": 1.3 if drawn else 0}
             if entry.marker or entry.line:
                 xs = [(left + 0.06) / width] if entry.marker else [left / width, (left + 0.14) / width]
                 marked = Line2D(xs, [y] * len(xs), color=entry.color, marker=entry.marker or None, linestyle=entry.line or "none",

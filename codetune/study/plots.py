@@ -1,8 +1,8 @@
 """The house style of the report's figures: colours and markers of rows, panels, and figures written as PNG, SVG and SVG for a page.
 
 A row has the same colour and marker in every figure (`style_of`). The palette is Okabe and Ito's, which colour-blind readers can
-tell apart; markers and direct labels say the same again without colour. A figure is one panel as wide as a phone can show, so that
-two stand side by side on a screen; what is wider scrolls on a phone. The `plots_*` modules draw, from plain series.
+tell apart; markers and direct labels say the same again without colour. A figure is one panel that a phone can show whole, so that
+two stand side by side on a screen. The `plots_*` modules draw, from plain series.
 """
 
 from __future__ import annotations
@@ -114,8 +114,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 def inline_svg(path: Path, styles: Mapping[str, RowStyle], label: str) -> str:
     """The SVG that `write_figure` wrote, for a page: no background, the page's font, and colours as CSS variables.
 
-    Ids are prefixed with the file's name, so that several figures can share a page. Its class is `panel`, or `wide` where a phone
-    cannot show it whole.
+    Ids are prefixed with the file's name, so that several figures can share a page.
     """
     svg = _ending(path, ".svg").read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
@@ -129,12 +128,11 @@ def inline_svg(path: Path, styles: Mapping[str, RowStyle], label: str) -> str:
         svg = re.sub(re.escape(color), f"var({variable})", svg, flags=re.IGNORECASE)
     # What is white on paper, the inside of a hollow mark, is the page's own surface.
     svg = svg.replace("fill: #ffffff", "fill: var(--surface)")
-    width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])  # type: ignore[index]
     svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is finer than any screen
-    kind = "panel" if width <= 72 * PANEL_WIDTH + 1 else "wide"
-    return svg.replace("<svg ", f'<svg class="{kind}" role="img" aria-label="{html.escape(label)}" ', 1)
+    # A hundredth of a point is finer than any screen; words between the tags keep their digits.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
 
 
 def color_variable(styles: Mapping[str, RowStyle], row: str) -> str:

@@ -172,10 +172,10 @@ def _point_name(point: Point, models: int) -> str:
 
 
 def _mark(axes: Axes, point: Point, style: RowStyle, marker: str) -> None:
-    x, y = point.cost, 100 * point.quality
+    x, y = point.cost or 0.0, 100 * point.quality
     if point.low is not None and point.high is not None:
         axes.plot([x, x], [100 * point.low, 100 * point.high], color=style.light, linewidth=1.5, alpha=0.55, solid_capstyle="round")
-    axes.plot([x], [y], markersize=7, linewidth=0, **(style.look | {"marker": marker}))
+    axes.plot([x], [y], markersize=7, linewidth=0, clip_on=False, **(style.look | {"marker": marker}))
 
 
 def _front(axes: Axes, front: Sequence[Point]) -> None:
@@ -209,7 +209,8 @@ def _axes(axes: Axes, tuned: Sequence[Point], points: Sequence[Point], cost: Cos
 def _clock(axes: Axes) -> None:
     """Ticks at round seconds, minutes or hours."""
     low, high = axes.get_xlim()
-    round_times = [step * unit for unit in (1, 60) for step in _STEPS] + [3600 * step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500)]
+    round_times: list[float] = [step * unit for unit in (1, 60) for step in _STEPS]
+    round_times += [3600 * step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500)]
     if axes.get_xscale() == "log":
         ticks = [time for time in round_times if low <= time <= high]
         every = 1 + len(ticks) // 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -135,7 +136,7 @@ def text_against_execution(systems: Sequence[System], styles: Mapping[str, RowSt
             if low is not None and high is not None:
                 ends = [100 * low, 100 * high]
                 axes.plot(*((ends, [y, y]) if across else ([x, x], ends)), color=style.light, linewidth=1.2, alpha=0.5)
-        axes.plot([x], [y], markersize=7, linewidth=0, **(style.look | {"marker": shape.get(system.model, style.marker)}))
+        axes.plot([x], [y], markersize=7, linewidth=0, clip_on=False, **(style.look | {"marker": shape.get(system.model, style.marker)}))
         taken.append(Label(x, y, system.row, style.light))
     axes.grid(axis="x", visible=True)
     for ruler in (axes.xaxis, axes.yaxis):
@@ -176,30 +177,31 @@ def forest(gaps: Sequence[Gap], styles: Mapping[str, RowStyle], unit: str) -> Fi
     return figure
 
 
-_PARTS = ("#98a2b3", "#c98500", "#0072b2", "#d55e00", "#009e73", "#b8548f", "#3f9ecb", "#8a6d3b")
-_HATCHES = ("", "....", "", "////", "", "xxxx", "", "\\\\\\\\")
+_PARTS = ("#7b8494", "#c98500", "#0072b2", "#d55e00", "#009e73", "#b8548f", "#3f9ecb", "#8a6d3b")
 
 
 @in_house_style
 def memory_parts(rows: Mapping[str, Memory]) -> Figure:
-    """Bytes of each row in parts, as bars laid end to end, with marks of what was measured; parts are told by colour and hatching."""
+    """Bytes of each row in parts, as bars laid end to end, with marks of what was measured; wide parts are named in the bar."""
     parts = list(dict.fromkeys(part for memory in rows.values() for part in memory.parts))
     colors = {part: _PARTS[number % len(_PARTS)] for number, part in enumerate(parts)}
+    widest = max(sum(memory.parts.values()) for memory in rows.values())
     key = [KeyEntry(part, colors[part], "s") for part in parts] + [KeyEntry("training, measured", INK, "|")]
-    key += [KeyEntry("generation, forecast", INK, "d", True)] if any(memory.generation_forecast for memory in rows.values()) else []
-    key += [KeyEntry("generation, measured", INK, "d")] if any(memory.generation_peak for memory in rows.values()) else []
+    key += [KeyEntry("generation, forecast", INK, "d", True), KeyEntry("generation, measured", INK, "d")]
     figure, axes = panel(0.34 * (len(rows) + 0.3), key, left=0.2 + max(text_inches(row) for row in rows), right=0.3)
     for y, memory in enumerate(rows.values()):
         start = 0.0
         for part, held in memory.parts.items():
-            hatch = _HATCHES[parts.index(part) % len(_HATCHES)]
-            axes.barh(y, held, 0.6, left=start, color=colors[part], linewidth=0.4, hatch=hatch, edgecolor="white")
+            axes.barh(y, held, 0.6, left=start, color=colors[part], linewidth=0.6, edgecolor="white")
+            if held / widest * 3.4 > text_inches(part, 6.5):
+                axes.text(start + held / 2, y - 0.02, part, ha="center", va="center", fontsize=6.5, color="white")
             start += held
         if memory.training_peak:
             axes.plot([memory.training_peak] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=2, solid_capstyle="butt")
         for value, inside in ((memory.generation_forecast, "white"), (memory.generation_peak, INK)):
             if value:
-                axes.plot([value], [y], color=INK, marker="d", markersize=6, markerfacecolor=inside, markeredgewidth=1.2, linewidth=0)
+                look: dict[str, Any] = {"marker": "d", "markersize": 6, "markerfacecolor": inside, "markeredgewidth": 1.2}
+                axes.plot([value], [y + 0.36], color=INK, linewidth=0, **look)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=SIZE)
     axes.grid(axis="y", visible=False)

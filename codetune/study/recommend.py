@@ -7,7 +7,7 @@ Among the methods that fit the machine:
    is said.
 4. Without that, LoRA, else QLoRA, else what needs the least memory.
 
-Studies are taken by how close they are (`evidence.CLOSENESS`); those farther off are not asked once one is near. Where several equally
+Studies are taken by how close they are (`grounds.CLOSENESS`); those farther off are not asked once one is near. Where several equally
 close ones name different winners, what all name is taken, else they are as methods that cannot be told apart. A study in which no method
 can be told apart from the model as it was does not decide: there is nothing in it to choose by.
 """
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from codetune.config import METHOD_NAMES
-from codetune.study.evidence import (
+from codetune.study.grounds import (
     CLOSENESS,
     Choice,
     Evidence,

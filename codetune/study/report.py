@@ -14,16 +14,31 @@ from pathlib import Path
 from codetune.records import Json
 from codetune.study import words
 from codetune.study.browse import Browser, browser
-from codetune.study.cells import Unfinished
+from codetune.study.cells import Study, Unfinished
+from codetune.study.conclusions import conclusions
 from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
-from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
+from codetune.study.findings import advice_of
+from codetune.study.gate_view import (
+    DiagnosisLine,
+    GateLine,
+    GateMessage,
+    diagnosis_lines,
+    gate_lines,
+    gate_messages,
+    gates_summary,
+)
+from codetune.study.grounds import Recommendation
 from codetune.study.main_table import CODE_MARK, MainTable, main_table
+from codetune.study.measure_view import MeasureTable, measure_tables
 from codetune.study.numbers import write_numbers
 from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
+from codetune.study.published_view import PublishedView, published_view
 from codetune.study.rendering import render, write_page
+from codetune.study.study_figures import write_study_figures
 from codetune.study.summary import Block, cell_json, read_blocks
+from codetune.study.verdicts import verdicts_json
 from codetune.study.view import (
     MARK,
     DifferencePanel,
@@ -67,6 +82,7 @@ class BlockPage:
     tiles: Sequence[Tile]
     table: MainTable
     metrics: Sequence[MetricTable]
+    measures: Sequence[MeasureTable]
     differences: Sequence[DifferencePanel]
     figures: Sequence[BlockFigure]
     verdicts: Sequence[VerdictTable]
@@ -77,6 +93,8 @@ class BlockPage:
     gates: Sequence[GateLine]
     gate_messages: Sequence[GateMessage]
     gates_summary: str
+    diagnosis: Sequence[DiagnosisLine]
+    advice: Recommendation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,8 @@ class Page:
     colors: Mapping[str, RowStyle]  # CSS variable -> style
     row_colors: Mapping[str, str]  # row -> CSS variable
     overview: MainTable | None  # over all blocks, where there are several
+    published: PublishedView | None
+    figures: Sequence[BlockFigure]  # of the study, beyond those of a block
     blocks: Sequence[BlockPage]
     browser: Browser | None
     unfinished: Sequence[Unfinished]
@@ -109,11 +129,16 @@ class Page:
     @property
     def contents(self) -> list[Entry]:
         """Where the page leads: of a single model its parts, of several the overview and each of them."""
-        entries = [Entry("overview", "Overview"), Entry("models", "Each model")] if self.overview else []
+        entries = [Entry("overview", "Overview")] if self.overview else []
+        entries += [Entry("published", "Published figures")] if self.published else []
+        figures = [Entry("study-figures", "The study in figures")] if self.figures else []
+        entries += [*figures, Entry("models", "Each model")] if self.overview else []
         for block in () if self.overview else self.blocks:
-            parts = {"Differences": block.differences, "Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
-            parts |= {"Families": block.families, "Gates": block.gates}
-            entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in ({"Results": True} | parts).items() if there]
+            parts: dict[str, object] = {"Results": True, "Measures": block.measures, "Differences": block.differences}
+            parts |= {"Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
+            parts |= {"Families": block.families, "Gates": block.gates, "Diagnosis": block.diagnosis}
+            entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in parts.items() if there]
+        entries += figures if not self.overview else []
         entries += [Entry("browse", "Completions")] if self.browser else []
         return [*entries, Entry("provenance", "What produced it")]
 
@@ -128,13 +153,15 @@ def write_report(study_dir: Path) -> Report:
     styles = style_of(labels)
     colors = {label: color_variable(styles, label) for label in labels}
     judgements = read_judgements(study_dir)
-    pages = [_block_page(block, number, len(blocks), study_dir / "plots", styles, judgements) for number, block in enumerate(blocks)]
+    pages = [_block_page(study, block, number, len(blocks), styles, judgements) for number, block in enumerate(blocks)]
     anchors = [page.anchor for page in pages]
     page = Page(
         title=study.name,
         colors={colors[label]: style for label, style in styles.items()},
         row_colors=colors,
         overview=main_table(blocks, anchors, colors) if len(blocks) > 1 else None,
+        published=published_view(str(study.recipe.get("published") or ""), blocks),
+        figures=write_study_figures(study, blocks, study_dir / "plots", styles) if blocks else [],
         blocks=pages,
         browser=browser(blocks, anchors, colors),
         unfinished=study.unfinished,
@@ -146,7 +173,8 @@ def write_report(study_dir: Path) -> Report:
     html, markdown = study_dir / "report.html", study_dir / "report.md"
     write_page(html, render("report.html.jinja", page=page))
     write_page(markdown, render("report.md.jinja", page=page))
-    plots = tuple(figure.path.with_suffix(ending) for shown in pages for figure in shown.figures for ending in (".png", ".svg"))
+    figures = [*page.figures, *(figure for shown in pages for figure in shown.figures)]
+    plots = tuple(figure.path.with_suffix(ending) for figure in figures for ending in (".png", ".svg"))
     numbers, missing = write_numbers(study_dir, blocks)
     notes = (missing,) if missing else ()
     return Report(html, markdown, plots, numbers, tuple(shown.headline for shown in pages), notes, study.unfinished)
@@ -158,13 +186,15 @@ def report_json(study_dir: Path) -> Json:
     return {
         "study": study.name,
         "headlines": [words.headline(block) for block in blocks],
+        "conclusions": list(conclusions(blocks)),
         "cells": [cell_json(block, row) for block in blocks for row in block.rows],
+        **verdicts_json(blocks),
         "unfinished": [{"key": cell.key, "label": cell.label, "state": cell.state} for cell in study.unfinished],
     }
 
 
 def _block_page(
-    block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle], judgements: Sequence[Judgement]
+    study: Study, block: Block, number: int, total: int, styles: Mapping[str, RowStyle], judgements: Sequence[Judgement]
 ) -> BlockPage:
     colors = {label: color_variable(styles, label) for label in styles}
     names = Names(colors, frozenset(r.label for r in block.rows if r.invalid_cause))
@@ -179,8 +209,9 @@ def _block_page(
         tiles=tiles(block),
         table=main_table([block], [anchor], colors),
         metrics=metric_tables(block, names),
+        measures=measure_tables(block, names),
         differences=[difference_panel(block, names, benchmark) for benchmark in block.benchmarks],
-        figures=write_block_figures(block, plots, prefix, styles),
+        figures=write_block_figures(block, study.path / "plots", prefix, styles),
         verdicts=verdict_tables(block, names),
         families=family_tables(block, names),
         examples=examples,
@@ -189,6 +220,8 @@ def _block_page(
         gates=gate_lines(block),
         gate_messages=gate_messages(block),
         gates_summary=gates_summary(block),
+        diagnosis=diagnosis_lines(block),
+        advice=advice_of(study, block),
     )
 
 

@@ -134,7 +134,7 @@ def _scores(both: _Both) -> Iterator[ScoreLine]:
 def _score(both: _Both, benchmark: str, metric: str, ours: Measure, theirs: Measure) -> ScoreLine:
     (_, row), (_, other) = both
     values = [
-        Value(format_score(m.mean), interval_text(m.low, m.high), not one.invalid_on(benchmark), one.invalid_on(benchmark))
+        Value(format_score(m.mean), interval_text(m.low, m.high), not one.struck_on(benchmark, metric), one.struck_on(benchmark, metric))
         for m, one in ((ours, row), (theirs, other))
     ]
     gap, words = None, "no interval"

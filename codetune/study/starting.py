@@ -16,19 +16,21 @@ import yaml
 from codetune.config import METHOD_NAMES, DataConfig, TrainRecipe
 from codetune.data.training import training_data
 from codetune.errors import UserError, nearest
+from codetune.models.families import family_of
 from codetune.models.forecast import Machine
 from codetune.models.load import read_config
 from codetune.models.names import ALIASES, SHIPPED
 from codetune.models.outline import outline_of, without_data
 from codetune.models.published import SHAPES, is_here, published_config
 from codetune.models.stages import read
-from codetune.study.evidence import Evidence, Fit, Recommendation
 from codetune.study.findings import Asked, alike, own_findings
 from codetune.study.forecasting import Forecaster, Planned
+from codetune.study.grounds import Evidence, Fit, Knob, Recommendation
 from codetune.study.knobs import starting_train
 from codetune.study.precedents import precedents
 from codetune.study.recommend import recommend
 
+VIRTUAL_TOKENS = 20  # codetune's default for the methods that have them
 # What studies compare; the others are asked for by name, or looked at because a study of one's own has them.
 COMPARED = ("full", "lora", "qlora", "prefix_tuning", "prompt_tuning", "ia3", "bottleneck")
 
@@ -52,11 +54,12 @@ def recommendation_for(question: Question, machine: Machine, told: Callable[[str
             raise UserError(f"no method {method!r}: {nearest(method, METHOD_NAMES)}")
     data = DataConfig(source=question.data)
     lengths = [len(document.whole) for document in training_data(data).documents()]
-    family, parameters = _model(question.model)
+    config = _config_of(question.model)
+    family, parameters = str(config.model_type), outline_of(without_data(config)).parameters
     asked = Asked(question.model, question.data, family, parameters, len(lengths), question.benchmark)
     findings, notes = own_findings(question.runs, asked, family_called)
     scores, not_printed = precedents(question.model, lambda name: _as_large(name, parameters))
-    train = starting_train(findings, lengths)
+    train = _for_the_model(starting_train(findings, lengths), config)
     recipe = TrainRecipe.model_validate(
         {"name": "start", "model": question.model, "data": data, "train": {knob.key.removeprefix("train."): knob.value for knob in train}}
     )
@@ -99,12 +102,20 @@ def family_called(model: str) -> str:
     return str(read(folder / "config.json").get("model_type") or SHAPES.get(short, {}).get("model_type") or "")
 
 
-def _model(name: str) -> tuple[str, int]:
-    """A model's family and how many parameters it has. Raises UserError where neither the model nor its shape is here."""
+def _config_of(name: str) -> Any:
+    """A model's config, or its published shape. Raises UserError where neither is here."""
     config: Any = None if is_here(name) else published_config(name)
-    if config is None:
-        config, _ = read_config(name)
-    return str(config.model_type), outline_of(without_data(config)).parameters
+    return read_config(name)[0] if config is None else config
+
+
+def _for_the_model(train: Sequence[Knob], config: Any) -> tuple[Knob, ...]:
+    """Rows no longer than the model has positions, with room for virtual tokens; padded ones for a model with an encoder."""
+    most = family_of(config).max_positions - VIRTUAL_TOKENS
+    why = f"the model has {most + VIRTUAL_TOKENS} positions, and virtual tokens take {VIRTUAL_TOKENS} of them"
+    found = [Knob(one.key, most, why) if one.key == "train.max_seq_len" and one.value > most else one for one in train]
+    if getattr(config, "is_encoder_decoder", False):
+        found.append(Knob("train.packing", "padded", "texts cannot share a row of this family's encoder"))
+    return tuple(found)
 
 
 def _as_large(name: str, parameters: int) -> bool:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import statistics as stdlib_statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 from codetune.data import benchmarks
 from codetune.errors import UserError
 from codetune.records import Json, Problem, to_json
+from codetune.score.comparisons import LEVEL, holm
 from codetune.study.cell_evidence import Diagnosis
 from codetune.study.cells import (
     BASE,
@@ -84,6 +86,10 @@ class Row:
         """Why the row's CodeBLEU on a benchmark says nothing, "" where it does: it is high where BLEU is near 0."""
         return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{CODEBLEU_GATE}")
 
+    def struck_on(self, benchmark: str, metric: str) -> str:
+        """Why one number of the row does not stand: since none on the benchmark does, or this metric says nothing there."""
+        return self.invalid_on(benchmark) or (self.codebleu_struck(benchmark) if metric in STRUCK_METRICS else "")
+
     def _messages(self, level: Level, wanted: Callable[[Gate], bool]) -> str:
         found = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == level and wanted(gate)]
         return "; ".join(dict.fromkeys(found))
@@ -136,13 +142,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`row` minus `other` on one benchmark, paired by problem; in 0..1."""
+    """`row` minus `other` on one benchmark, paired by problem; in 0..1.
+
+    `p_corrected` is Holm's, over the `family`: every pair of valid rows of one model x data on one benchmark, comparisons with the base
+    among them. The interval is the pair's own, not corrected.
+    """
 
     row: str
     other: str
     benchmark: str
     mean: float
     gap: PairedGap | None  # None where the records permit no interval
+    p_corrected: float | None = None  # None where there is no test, or a row is not valid
+    family: int = 0
 
     @property
     def low(self) -> float | None:
@@ -154,11 +166,15 @@ class Difference:
 
     @property
     def distinct(self) -> bool:
-        """Whether the 95% interval leaves out 0."""
-        return self.gap is not None and (self.gap.low > 0 or self.gap.high < 0)
+        """Whether the two are told apart, after correction for the number of comparisons."""
+        return self.p_corrected is not None and self.p_corrected < LEVEL
+
+    def turned(self) -> Difference:
+        """`other` minus `row`."""
+        return replace(self, row=self.other, other=self.row, mean=-self.mean, gap=self.gap and self.gap.turned())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is itself: what was found of it is kept
 class Block:
     """All rows of one model x data, and how they compare."""
 
@@ -231,12 +247,40 @@ class Block:
 
     def difference(self, row: Row, other: Row, benchmark: str) -> Difference | None:
         """None where either row has no score."""
+        family = self._families.get(benchmark, {})
+        if found := family.get((row.label, other.label)):
+            return found
+        if found := family.get((other.label, row.label)):
+            return found.turned()
+        return self._pair(row, other, benchmark)
+
+    def family(self, benchmark: str) -> tuple[Difference, ...]:
+        """Every pair of valid rows that have a score, in table order, the later row minus the earlier; p-values corrected together."""
+        return tuple(self._families.get(benchmark, {}).values())
+
+    @cached_property
+    def _families(self) -> Mapping[str, Mapping[tuple[str, str], Difference]]:
+        return {benchmark: self._family(benchmark) for benchmark in self.benchmarks}
+
+    def _family(self, benchmark: str) -> Mapping[tuple[str, str], Difference]:
+        pairs = [self._pair(row, other, benchmark) for other, row in combinations(self.valid_rows(benchmark), 2)]
+        found = [pair for pair in pairs if pair is not None]
+        tested = {index: pair.gap.p_value for index, pair in enumerate(found) if pair.gap is not None}
+        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+        return {
+            (pair.row, pair.other): replace(pair, p_corrected=corrected.get(index), family=len(tested)) for index, pair in enumerate(found)
+        }
+
+    def _pair(self, row: Row, other: Row, benchmark: str) -> Difference | None:
         ours, theirs = self.score(row, benchmark), self.score(other, benchmark)
         if ours is None or theirs is None:
             return None
-        kind: Kind = "pass@1" if self.executes(benchmark) else "bleu"
-        gap = paired_gap(row.scored[benchmark], other.scored[benchmark], kind)
+        gap = paired_gap(row.scored[benchmark], other.scored[benchmark], self.kind(benchmark))
         return Difference(row.label, other.label, benchmark, gap.value if gap else ours.mean - theirs.mean, gap)
+
+    def kind(self, benchmark: str) -> Kind:
+        """What is compared on a benchmark."""
+        return "pass@1" if self.executes(benchmark) else "bleu"
 
 
 def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[Block]:

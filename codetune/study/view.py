@@ -161,7 +161,7 @@ def metric_tables(block: Block, names: Names) -> list[MetricTable]:
     for benchmark in block.benchmarks:
         keys = dict.fromkeys(key for row in block.rows for key in row.measures if key.startswith(f"{benchmark}:"))
         lines = tuple(
-            MetricLine(names.on(row, benchmark), tuple(_with_interval(row.measures.get(key)) for key in keys)) for row in block.rows
+            MetricLine(names.on(row, benchmark), tuple(_standing(row, benchmark, key) for key in keys)) for row in block.rows
         )
         columns = tuple(metric_name(key.removeprefix(f"{benchmark}:")) for key in keys)
         tables.append(MetricTable(f"{benchmark}, 0 to 100", columns, lines))
@@ -271,6 +271,13 @@ def tiles(block: Block) -> list[Tile]:
         size = f"{format_bytes(best.adapter_bytes)} to keep" if best.adapter_bytes else ""
         found.append(Tile("parameters trained", format_small_percent(best.trainable_share), size))
     return found
+
+
+def _standing(row: Row, benchmark: str, key: str) -> str:
+    """A metric with its interval; what says nothing of a row whose other numbers stand is marked."""
+    text = _with_interval(row.measures.get(key))
+    lost = row.struck_on(benchmark, key.removeprefix(f"{benchmark}:")) and not row.invalid_on(benchmark)
+    return f"✗ {text}" if lost and text != MISSING else text
 
 
 def _with_interval(measure: Measure | None) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from codetune.config import DataConfig, TrainConfig, TrainRecipe, validate
 from codetune.errors import UserError
 from codetune.runs import write_atomically
-from codetune.study.evidence import Knob, Recommendation
+from codetune.study.grounds import Knob, Recommendation
 from codetune.study.knobs import default_method
 
 _WIDTH = 116
@@ -46,7 +46,7 @@ def commented(found: Recommendation, command: str, name: str = "start") -> str:
     head = [f"{found.method} for {found.model} on {found.data}, {found.machine}. Written by:", "", f"    {command}", "", "Why:"]
     head += [f"- {reason.text} [{reason.source}]" for reason in found.reasons]
     head += ["", "Not known:", *(f"- {line}" for line in found.unknown)] if found.unknown else []
-    lines = [*_comment(head, ""), f"name: {name}  # the run's folder is runs/{name}", f"model: {_scalar(found.model)}", "data:"]
+    lines = [*_comment(head, ""), f"name: {_scalar(name)}  # the run's folder is runs/{name}", f"model: {_scalar(found.model)}", "data:"]
     lines += _section("data", [Knob("data.source", found.data, "as asked"), *_of_the_data(recipe)], DataConfig)
     knobs = {knob.key: knob for knob in _ALWAYS} | {knob.key: knob for knob in found.knobs}
     lines += ["method:", *_section("method", list(knobs.values()), type(default_method(found.method)))]

@@ -17,7 +17,6 @@ from codetune.score.bleu import CONALA
 from codetune.score.pass_at_k import pass_at_k, per_problem, usable_ks
 from codetune.score.statistics import (
     bootstrap,
-    crossed_interval,
     mcnemar_p,
     mean_interval,
     paired_bootstrap,
@@ -156,32 +155,6 @@ def test_paired_interval_covers_what_it_claims() -> None:
         covered["fractions"] += found.low <= 0.2 * 0.5 <= found.high
     assert 0.925 <= covered["outcomes"] / runs <= 0.985
     assert 0.925 <= covered["fractions"] / runs <= 0.985
-
-
-def test_crossed_interval_by_hand() -> None:
-    # mean squares: problems 4, seeds 9, rest 1; variance (4 + 9 - 1) / 4; freedom 12² / (4² + 9² + 1²)
-    from scipy.special import stdtrit
-
-    found = crossed_interval([[1, 2], [3, 6]], bounds=(-1000, 1000))
-    half = stdtrit(144 / 98, 0.975) * math.sqrt(3)
-    assert (found.low, found.value, found.high) == pytest.approx((3 - half, 3, 3 + half))
-
-
-def test_crossed_interval_without_spread_or_with_one_seed() -> None:
-    found = crossed_interval(np.zeros((3, 100)))
-    assert (found.value, found.low) == (0, 0)
-    assert found.high == pytest.approx(wilson_interval(0, 100).high)
-    with pytest.raises(ValueError, match="at least 2 of each"):
-        crossed_interval([[0, 1, 1]])
-
-
-def test_crossed_interval_covers_what_it_claims() -> None:
-    rng, covered, runs = np.random.default_rng(3), 0, 400
-    for _ in range(runs):
-        table = rng.normal(0, 1, 60)[None] + rng.normal(0, 0.2, 3)[:, None] + rng.normal(0, 0.7, (3, 60))
-        found = crossed_interval(table, bounds=(-9, 9))
-        covered += found.low <= 0 <= found.high
-    assert 0.92 <= covered / runs <= 0.985
 
 
 PAIRS = [(f"f({number}, a{number % 3})", [f"f({number}, a{number % 2})"]) for number in range(40)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,10 +13,11 @@ import yaml
 from codetune.config import TrainRecipe
 from codetune.errors import UserError
 from codetune.study.cells import read_study
-from codetune.study.evidence import Evidence, Finding, Fit, Knob, PublishedScore, Recommendation, Rival
 from codetune.study.findings import Asked, advice_of, own_findings
+from codetune.study.grounds import Evidence, Finding, Fit, Knob, PublishedScore, Recommendation, Rival
 from codetune.study.knobs import default_method, starting_rate, starting_train
 from codetune.study.recommend import DEFAULT, NOTHING, OWN, OWN_TIED, PUBLISHED, recommend
+from codetune.study.report import write_report
 from codetune.study.written import commented, recipe_of, write_recipe
 from tests.study.study_fixture import build_study
 
@@ -27,8 +29,8 @@ FITS = (
 TRAIN = (Knob("train.epochs", 3.0, "usual"), Knob("train.max_seq_len", 512, "of the data"), Knob("train.precision", "auto", "as it is"))
 
 
-def evidence(**more: object) -> Evidence:
-    return dataclasses.replace(Evidence("m", "d", "a GPU of 24 GB", 24 * GB, FITS, parameters=7 * GB, train=TRAIN), **more)  # type: ignore[arg-type]
+def evidence(**more: Any) -> Evidence:
+    return dataclasses.replace(Evidence("m", "d", "a GPU of 24 GB", 24 * GB, FITS, parameters=7 * GB, train=TRAIN), **more)
 
 
 def finding(scores: Mapping[str, float], apart: set[tuple[str, str]], closeness: int = 0, study: str = "runs/s", seeds: int = 3) -> Finding:
@@ -252,7 +254,7 @@ def test_a_written_recipe_that_says_something_else_is_not_kept(tmp_path: Path) -
 
 
 def test_studies_on_disk_are_evidence(tmp_path: Path) -> None:
-    build_study(tmp_path / "runs/a", seeds=3, problems=60)
+    build_study(tmp_path / "runs/a", seeds=3, problems=24)
     found, notes = own_findings([tmp_path / "runs"], Asked("codetune-base", "basics"))
     assert notes == []
     assert [(one.closeness, one.benchmark, one.base) for one in found] == [(0, "basics-known", "base")]
@@ -268,10 +270,19 @@ def test_studies_on_disk_are_evidence(tmp_path: Path) -> None:
 
 
 def test_a_study_advises_by_itself(tmp_path: Path) -> None:
-    study = read_study(build_study(tmp_path / "a", seeds=3, problems=60))
+    study = read_study(build_study(tmp_path / "a", seeds=3, problems=24))
     found = advice_of(study)
     assert found is not None
     assert found.method in {"full", "lora"}
     assert knob(found, "method.learning_rate").value in {5e-4, 2e-3}
     assert any(reason.source == "measured in the study" for reason in found.reasons)
+    assert str(tmp_path) not in str(found)  # the same records give the same report
     assert advice_of(dataclasses.replace(study, cells=tuple(cell for cell in study.cells if cell.train is None))) is None
+
+
+def test_the_report_has_the_recipe_to_start_from(tmp_path: Path) -> None:
+    written = write_report(build_study(tmp_path / "a", seeds=1, problems=24))
+    for page in (written.html, written.markdown):
+        text = page.read_text(encoding="utf-8")
+        assert "The recipe to start from" in text
+        assert "method.learning" in text

@@ -138,7 +138,8 @@ def test_json_is_the_contract(written):
     cells = {cell["method"]: cell for cell in found["cells"]}
     assert list(cells) == ["base", "base few-shot", "full", "lora", "prefix_tuning", "prompt_tuning"]
     assert {"model", "method", "data", "seeds", "metrics", "ci95", "trainable_share", "peak_memory_bytes", "train_seconds", "tokens_per_s",
-            "valid", "invalid_cause", "invalid_on", "marks"} == set(cells["full"])  # fmt: skip
+            "valid", "invalid_cause", "invalid_on", "marks", "measures", "measures_range", "struck_metrics",
+            "diagnosis"} == set(cells["full"])  # fmt: skip
     assert cells["base"]["trainable_share"] is None
     assert cells["lora"]["peak_memory_bytes"] == 2_050_000_000
     for name, (low, high) in cells["lora"]["ci95"].items():
@@ -153,9 +154,16 @@ def test_the_same_records_give_the_same_bytes(written, folder):
         assert first.read_bytes() == second.read_bytes(), first.name
 
 
+TEXT_FIGURES = {
+    "quality", "differences", "cost-memory", "cost-time", "cost-share", "loss-training", "loss-validation", "study-pipeline",
+    "study-methods",
+}  # fmt: skip
+
+
 def test_every_figure_is_a_png_and_an_svg_and_stands_in_the_page(written):
     plots = {path.name for path in written[1].plots}
-    assert plots == {f"{stem}.{ending}" for stem in ("quality", "cost", "loss", "bleu-and-tests") for ending in ("png", "svg")}
+    stems = TEXT_FIGURES | {"bleu-and-tests", "bleu-and-pass-rate"}
+    assert plots == {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
     for path in written[1].plots:
         if path.suffix == ".svg":
             assert ElementTree.parse(path).getroot().tag.endswith("svg")
@@ -163,12 +171,12 @@ def test_every_figure_is_a_png_and_an_svg_and_stands_in_the_page(written):
             assert path.read_bytes().startswith(b"\x89PNG")
     page = written[1].html.read_text()
     figures = re.findall(r"<svg .*?</svg>", page, flags=re.DOTALL)
-    assert len(figures) == 4
+    assert len(figures) == len(stems)
     for figure in figures:
         ElementTree.fromstring(figure)
         assert not re.search(r"font(-family)?:", figure)  # nor a font that a reader may not have
         assert "#0072b2" not in figure.lower()  # colours follow the page's light or dark mode
-    assert "var(--row-" in figures[0]
+    assert any("var(--row-" in figure for figure in figures)
 
 
 def test_no_best_is_marked_where_all_are_equal(tmp_path):
@@ -188,6 +196,49 @@ def test_an_invalid_row_is_struck_out_with_its_cause(folder):
     assert "2 of 146 losses were NaN or infinite" in struck[: struck.index("</tr>")]
     assert report.headlines[0].startswith("On basics-known lora passes")
     assert "~~full~~ invalid: 2 of 146 losses were NaN or infinite" in report.markdown.read_text()
+
+
+def test_a_codebleu_that_says_nothing_is_struck_out_alone(folder):
+    name = "basics-known:codebleu_without_bleu"
+    gate = {"name": name, "level": "warning", "value": 0.25, "threshold": "", "message": "CodeBLEU of nothing"}
+    edit(folder, "base", lambda path, result: result["gates"].append(gate))
+    report = write_report(folder)
+    html = report.html.read_text()
+    assert html.count('<td class="num invalid"') == 1
+    line = next(line for line in report.markdown.read_text().splitlines() if line.startswith("| base invalid: CodeBLEU on basics-known"))
+    assert [cell.count("~~") for cell in line.split("|")[2:9]] == [0, 0, 0, 2, 0, 0, 0]
+    assert "CodeBLEU of nothing" in html
+
+
+def test_what_the_evidence_points_to_stands_in_the_report_with_what_to_do(folder):
+    found = {"cause": "eos", "grade": "certain", "evidence": "only 3% end with <EOS>", "remedy": "end every text with an EOS"}
+    edit(folder, "full", lambda path, result: result.update(diagnosis=[found]))
+    report = write_report(folder)
+    text = "".join(parse(report.html).text)
+    assert "only 3% end with <EOS>" in text
+    assert "What to do: end every text with an EOS" in text
+    assert "only 3% end with &lt;EOS&gt;" in report.markdown.read_text()
+
+
+def test_several_models_have_one_table_over_all_with_code_rows_shaded(folder):
+    for path in (folder / "cells").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        copy = shutil.copytree(path.parent, path.parent.with_name("other-" + path.parent.name))
+        result["cell"] |= {"model": "codegpt", "factors": {"pretrained_on": "both"}}
+        (copy / "result.json").write_text(json.dumps(result))
+    report = write_report(folder)
+    html, markdown = report.html.read_text(), report.markdown.read_text()
+    overview = html[html.index('<section id="overview">') : html.index("</section>")]
+    assert overview.count("<tr class=") == 1 + 12  # the heading's
+    assert overview.count('<tr class=" code">') == 6
+    assert overview.count("num best") == 12  # six quality columns, in each model by itself
+    assert overview.count("num second") == 12
+    assert html.count("<details class=\"block\"") == 2
+    assert "pre-trained on text and code" in overview
+    rows = [line for line in markdown.splitlines() if line.startswith("| codegpt on basics |")]
+    assert len(rows) == 6
+    assert all("‡code" in line for line in rows)
+    parse(report.html)
 
 
 def overlapping(level, message):
@@ -279,7 +330,7 @@ def test_without_tests_bleu_decides_with_a_bootstrap_interval(folder):
     sentence = r"On wishes full reaches a BLEU of [\d.]+ \(95% interval [\d.]+ to [\d.]+\), [\d.]+ points over the base"
     assert re.match(sentence, report.headlines[0])
     assert "pass@1" not in "".join(parse(report.html).text)
-    assert {path.stem for path in report.plots} == {"quality", "cost", "loss"}
+    assert {path.stem for path in report.plots} == TEXT_FIGURES
 
 
 def test_without_references_bleu_has_no_interval_and_says_so(folder):
@@ -299,7 +350,7 @@ def test_two_data_sets_are_two_blocks_with_figures_of_their_own(folder):
     edit(folder, "lora", lambda path, result: result["cell"].update(data="conala"))
     report = write_report(folder)
     assert len(report.headlines) == 2
-    assert {path.name.split("-")[0] for path in report.plots} == {"1", "2"}
+    assert {path.name.split("-")[0] for path in report.plots} == {"1", "2", "study"}
     parse(report.html)
 
 

@@ -20,7 +20,7 @@ from codetune.study.report import report_json
 from codetune.study.stand_ins import STAND_IN, is_stand_in, stands_for, tiny
 
 pytestmark = pytest.mark.skipif(not SHIPPED["codetune-base"].is_dir(), reason="the shipped model is not in this checkout")
-PAIRS = [{"intent": f"add {n} to every item of list `xs`", "rewritten_intent": None, "snippet": f"[x + {n} for x in xs]"} for n in range(90)]
+PAIRS = [{"intent": f"add {n} to all of `xs`", "rewritten_intent": None, "snippet": f"[x + {n} for x in xs]"} for n in range(90)]
 STUDIES = sorted(name for name in shipped_recipes() if name.startswith("paper-"))
 OPEN = sorted(name for name, path in shipped_recipes().items() if path.parent.name == "open-questions")
 
@@ -61,7 +61,7 @@ def test_a_recipe_is_cut_and_its_absent_models_get_stand_ins(root: Path, tmp_pat
         {"name": "gpt2", "train": {"epochs": 9, "max_seq_len": 64}, "pretrained_on": "text"},
         {"name": "codetune-base", "methods": {"lora": {"learning_rate": 1e-3}}},
     ]
-    rows = [{"label": "mine", "model": "gpt2", "tuned": "codetune-base"}, {"label": "yours", "model": "codetune-base", "tuned": "codetune-base"}]
+    rows = [{"label": label, "model": of, "tuned": "codetune-base"} for label, of in (("mine", "gpt2"), ("yours", "codetune-base"))]
     data = {"source": "conala", "root": str(root)}
     cut = tiny(study(tmp_path / "out", models=models, methods=["lora"], rows=rows, data=data, search={"trials": 9}))
     gpt2, base = cut.models
@@ -86,15 +86,16 @@ def test_data_that_is_absent_is_one_line(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_study_of_a_stand_in_runs_to_its_report(root: Path, tmp_path: Path) -> None:
-    recipe = study(tmp_path / "out", data={"source": "conala", "root": str(root), "loss_on": "all", "validation_examples": 10}, seeds=1)
-    cut = tiny(recipe)
+    data = {"source": "conala", "root": str(root), "loss_on": "all", "validation_examples": 10}
+    measures = dict.fromkeys(("held_out", "memory", "matrix_rate", "latency"), False)
+    cut = tiny(study(tmp_path / "out", data=data, seeds=1, measures=measures))
     run_study(cut, lambda progress: None)
     cells = report_json(tmp_path / "out")["cells"]
     assert {(cell["model"], cell["method"]) for cell in cells} == {("GPT-2" + STAND_IN, "base"), ("GPT-2" + STAND_IN, "prefix_tuning")}
     assert all(cell["valid"] for cell in cells), cells
     again: list[str] = []
-    run_study(tiny(recipe), lambda progress: again.append(progress.stage))
-    assert again == []  # the same stand-in was made, so nothing is left to do
+    run_study(cut, lambda progress: again.append(progress.stage))
+    assert again == []
     assert STAND_IN in (tmp_path / "out/report.html").read_text()
 
 

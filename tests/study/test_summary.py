@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from study_fixture import WAYS, build_study
 
@@ -11,7 +10,8 @@ from codetune.evaluate import score_samples
 from codetune.records import Problem, Sample, to_json
 from codetune.runs import write_json, write_rows
 from codetune.score.bleu import CONALA, bleu
-from codetune.score.statistics import crossed_interval, paired_difference
+from codetune.score.crossed import crossed_difference
+from codetune.score.statistics import paired_difference
 from codetune.study.cells import Outcome, read_problems, read_study, write_problems
 from codetune.study.intervals import bleu_interval, paired_gap, table_of
 from codetune.study.summary import blocks_of, cell_json
@@ -64,8 +64,9 @@ def test_one_run_of_the_base_model_stands_beside_every_seed():
     ours, base = [[1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]], [0, 1, 0, 0]
     table = table_of({seed: outcomes(row) for seed, row in enumerate(ours)}, (), None)
     gap = paired_gap(table, table_of({0: outcomes(base)}, (), None), "pass@1")
-    expected = crossed_interval(np.array(ours) - np.array(base), bounds=(-1, 1))
-    assert (gap.value, gap.low, gap.high) == (expected.value, expected.low, expected.high)
+    expected = crossed_difference(ours, [base])
+    assert (gap.value, gap.low, gap.high, gap.p_value) == (expected.value, expected.low, expected.high, expected.p_value)
+    assert gap.runs == (3, 1)
 
 
 def test_bleu_has_an_interval_only_where_the_reported_value_can_be_had_again():

@@ -55,8 +55,6 @@ def load_source(name_or_path: str, split: str = "train", data: Path | None = Non
     if own_file and not ("/" in name_or_path or path.suffix or path.exists()):
         names = set(SOURCES) - set(FORMS)
         raise UserError(f"unknown training data {name_or_path!r}; {nearest(name_or_path, names)}, or a JSON or JSONL file")
-    if own_file and not path.exists() and not path.suffix:
-        raise UserError(f"no data in {path}: if a recipe makes it, run `codetune data prepare` with that; else give a JSON or JSONL file")
     if own_file and not path.is_dir():
         require_file(path)
     config = SourceConfig(source=name_or_path, split=split, path=None if own_file else data)
