@@ -9,6 +9,8 @@ python -m bench duplicates
 python -m bench packing
 python -m bench data
 python -m bench memory
+python -m bench soft-prompts
+python -m bench audit
 python -m bench statistics
 """
 
@@ -17,12 +19,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, codebleu, data, duplicates, execution, memory, packing, statistics, training
+from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, soft_prompts, statistics, training
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "statistics": statistics,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
 }  # fmt: skip
 
 
@@ -35,7 +37,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.name is None:
         for name, module in BENCHMARKS.items():
-            print(f"python -m bench {name:10} {module.WHAT}\n{'':26} {module.HOW_LONG}")
+            print(f"python -m bench {name:12} {module.WHAT}\n{'':28} {module.HOW_LONG}")
         return 0
     try:
         BENCHMARKS[options.name].run(options)

@@ -24,6 +24,8 @@ class System:
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: products in bf16, weights in fp32
     checkpointing: bool = False  # activations computed again in the backward pass
     padding_free: bool = False  # TRL's flattened batches: right for full and LoRA, not for soft prompts
+    concatenated: bool = False  # codetune's rows cut from one stream, documents see each other, instead of exact packing
+    packing: bool = False  # TRL's `packing=True`, so many rows a pass as codetune
     about: str = ""
 
 
@@ -47,6 +49,7 @@ class Job:
     beta2: float = 0.98
     max_grad_norm: float = 1.0
     threads: int = 1
+    keep: str | None = None  # a folder to save what was trained to
 
     @property
     def steps(self) -> list[range]:
@@ -98,14 +101,16 @@ class Measurement:
     tokens_seen: int
     peak_memory_bytes: int  # of the whole process, imports included
     versions: dict[str, str]
+    cpu_at: list[float] = field(default_factory=list)  # CPU seconds from the end of the first step to the end of each
 
 
 def measured(clock: StepClock, losses: list[float], tokens_seen: int, versions: dict[str, str]) -> Measurement:
     """The measurement that a worker's clock and counts make."""
     cpu, wall = clock.seconds
+    since = [at - clock.cpu[0] for at in clock.cpu]
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Measurement(cpu, wall, losses, tokens_seen, peak, {"python": sys.version.split()[0], **versions})
+    return Measurement(cpu, wall, losses, tokens_seen, peak, {"python": sys.version.split()[0], **versions}, since)
 
 
 def answer(measurement: Measurement) -> str:

@@ -54,7 +54,7 @@ def make_base(name: str, methods: list[str], row_tokens: int, folder: Path) -> B
     """Save model, tokenizer and adapter starts under the folder. Raises UserError for a model that cannot be had."""
     transformers.utils.logging.disable_progress_bar()
     if name in (GPT2_SHAPE, TINY):
-        _random_model(name, folder / "random")
+        random_model(transformers.GPT2Config() if name == GPT2_SHAPE else _tiny_config(), folder / "random")
     loaded = load_model(str(folder / "random") if name in (GPT2_SHAPE, TINY) else name)
     model = folder / "model"
     loaded.model.save_pretrained(model)
@@ -98,12 +98,11 @@ def _pairs(loaded: LoadedModel, row_tokens: int) -> TokenisedExamples:
     return tokenise_documents((tuple(map(Document.of, load_source("basics"))),), Maker(make_template(STYLE), loaded.tokenizer, row_tokens))
 
 
-def _random_model(name: str, folder: Path) -> None:
-    """Random weights of a known shape, with a tokenizer trained on the pairs themselves: speed needs no sense."""
+def random_model(config: transformers.PretrainedConfig, folder: Path, vocabulary: int = 2048) -> None:
+    """Random weights of a known shape, with a tokenizer trained on the pairs themselves."""
     template = make_template(STYLE)
     texts = [template.render(problem).text for problem in load_source("basics")]
-    save_tokenizer(train_tokenizer(Corpus(pairs=texts), 2048, 0), folder)
-    config = transformers.GPT2Config() if name == GPT2_SHAPE else _tiny_config()
+    save_tokenizer(train_tokenizer(Corpus(pairs=texts), vocabulary, 0), folder)
     no_dropout(config)
     torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)

@@ -14,7 +14,7 @@ import torch
 from bench.job import Job, Measurement, StepClock, answer, measured
 from bench.material import attach_method
 from codetune.config import TrainConfig
-from codetune.data.pack import Row, best_fit_decreasing
+from codetune.data.pack import Row, best_fit_decreasing, one_stream
 from codetune.data.tokenise import join
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
@@ -31,11 +31,14 @@ def measure(job: Job) -> Measurement:
     config = TrainConfig(
         train_tokens=job.tokens, max_seq_len=job.row_tokens, micro_batch_size=job.rows_per_pass, beta2=job.beta2,
         max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision=job.system.precision,
+        packing="concatenated" if job.system.concatenated else "exact",
         validations=0, keep="last", checkpoint_every_s=1e9,
     )  # fmt: skip
     clock = StepClock()
     run = Run(adapted, loaded.family, material(job), config, job.learning_rate, Path(job.scratch), report=lambda *_: clock.step_ended())
     progress = train(run)
+    if job.keep is not None:
+        adapted.save(Path(job.keep))
     losses = [row["loss"] for row in read_rows(run.folder / METRICS)]
     versions = {name: importlib.metadata.version(name) for name in ("codetune", "torch", "transformers", "peft")}
     return measured(clock, losses, progress.tokens, versions)
@@ -56,7 +59,7 @@ def material(job: Job) -> Material:
     steps: list[list[int]] = []
     for step in job.steps:
         lengths = [len(job.ids[i]) for i in step]
-        packed = best_fit_decreasing(lengths, job.row_tokens)
+        packed = (one_stream if job.system.concatenated else best_fit_decreasing)(lengths, job.row_tokens)
         steps.append(list(range(len(rows), len(rows) + len(packed))))
         rows += [[(step[k], start, stop) for k, start, stop in row] for row in packed]
     return Material(join(job.ids, job.prompt_lengths), rows, steps)

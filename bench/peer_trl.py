@@ -45,6 +45,8 @@ def measure(job: Job) -> Measurement:
         processing_class=transformers.AutoTokenizer.from_pretrained(job.model),
     )  # fmt: skip
     trainer.train()
+    if job.keep is not None:
+        trainer.model.save_pretrained(job.keep)
     logged = [row for row in trainer.state.log_history if "loss" in row]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return measured(clock, [row["loss"] for row in logged], int(logged[-1]["num_tokens"]), versions)
@@ -70,12 +72,17 @@ def dataset(job: Job) -> Any:
 
 def config(job: Job) -> Any:
     """SFTConfig's defaults but for what makes the runs the same (steps, order, optimiser) and what the system names."""
-    system, accumulated = job.system, job.examples_per_step // job.examples_per_pass
+    system, batch, accumulated = job.system, job.examples_per_pass, job.examples_per_step // job.examples_per_pass
+    longest = None if system.padding_free else 1024
+    if system.packing:  # rows instead of examples, so many that a step has as many tokens; one pass over the text either way
+        batch, longest = job.rows_per_pass, job.row_tokens
+        accumulated = max(1, round(job.tokens / len(job.steps) / longest / batch))
     return trl.SFTConfig(
-        output_dir=job.scratch, per_device_train_batch_size=job.examples_per_pass, gradient_accumulation_steps=accumulated,
-        max_steps=len(job.steps), train_sampling_strategy="sequential", learning_rate=job.learning_rate, lr_scheduler_type="constant",
+        output_dir=job.scratch, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulated,
+        max_steps=-1 if system.packing else len(job.steps), num_train_epochs=1, packing=system.packing,
+        train_sampling_strategy="sequential", learning_rate=job.learning_rate, lr_scheduler_type="constant",
         adam_beta2=job.beta2, max_grad_norm=job.max_grad_norm, weight_decay=0.0, seed=0, use_cpu=True, bf16=system.precision == "bf16",
-        gradient_checkpointing=system.checkpointing, padding_free=system.padding_free, max_length=None if system.padding_free else 1024,
+        gradient_checkpointing=system.checkpointing, padding_free=system.padding_free, max_length=longest,
         logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
     )  # fmt: skip
 

@@ -57,7 +57,7 @@ MEANINGS = {
     "batch_size": "answers written at once; in fp32 it changes speed and memory, not the answers",
     "DecodingConfig.seed": "of the sampling; every sample has a random stream of its own",
     "TrainRecipe.seed": "of the order of rows and of what is initialised at random",
-    "models": "one or several, as `model` in a training recipe",
+    "models": "one or several: names, as `model` in a training recipe, or sections with what a model has of its own",
     "StudyRecipe.data": "one data set or several",
     "methods": "sections, or methods' names; every one is a row of the report next to the base model's",
     "seeds": "training seeds: a list, or a number n for 0 to n - 1",
@@ -90,7 +90,7 @@ def _sections_below(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseMode
     for name, field in model.model_fields.items():
         for below in _models_in(field.annotation):
             kind = below.model_fields.get("name")
-            title = f"method: {kind.default}" if kind is not None else name
+            title = name if kind is None or kind.is_required() else f"method: {kind.default}"
             yield title, below
             yield from _sections_below(below)
 
@@ -105,7 +105,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _section(title: str, model: type[BaseModel], titles: dict[type[BaseModel], str], used: set[str]) -> str:
     rows = [f"## {title}\n", f"{model.__doc__}\n", "| key | values | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        if not title.endswith(f": {field.default}"):  # a method's name is in its title
+        if field.is_required() or not title.endswith(f": {field.default}"):  # a method's name is in its title
             cells = (f"`{name}`", _values(field, titles), _default(field, titles), _meaning(model, name, field, used))
             rows.append(f"| {' | '.join(map(_escaped, cells))} |")
     return "\n".join(rows) + "\n"
@@ -124,13 +124,15 @@ def _values(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
 def _kinds(annotation: Any, titles: dict[type[BaseModel], str]) -> Iterator[str]:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        yield from (f"`{value}`" for value in inner)
+        yield from (f"`{value}`" for value in inner if value != "")
     elif origin is tuple:
         yield "list of " + " or ".join(f"{kind}s" if kind in KINDS.values() else kind for kind in _kinds(inner[0], titles))
     elif origin in (Union, types.UnionType):
         yield from (kind for each in inner if each is not type(None) for kind in _kinds(each, titles))
     elif annotation in titles:
         yield _link(titles[annotation])
+    elif origin is dict:
+        yield "section of keys"
     elif inner:  # Annotated
         yield from _kinds(inner[0], titles)
     else:
@@ -143,7 +145,7 @@ def _default(field: FieldInfo, titles: dict[type[BaseModel], str]) -> str:
         return "required"
     if isinstance(value, BaseModel):
         return f"{_link(titles[type(value)])} with its defaults"
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return "none"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"

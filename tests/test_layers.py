@@ -20,12 +20,16 @@ LAYERS = {
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4, "probe": 5,
     "evaluate": 5, "compare": 5,
-    "api": 6, "export": 6, "tuning": 6, "study": 6, "serve": 6,
+    "api": 6, "export": 6, "tuning": 6, "study": 6, "serve": 6, "shelf": 6,
     "cli": 7,
 }  # fmt: skip
 
-# Only these put the parts together; in `study` and `evaluate` everything else is given what it works with.
-WIRING = {"codetune.study.run", "codetune", "codetune.api", "codetune.tuning"}
+# Only these put the parts together, or forecast them; in `study` and `evaluate` everything else is given what it works with.
+WIRING = {
+    "codetune.study.run", "codetune.study.forecasting", "codetune.study.settle", "codetune.study.budgets", "codetune.study.needs",
+    "codetune.study.measuring",
+    "codetune", "codetune.api", "codetune.tuning",
+}  # fmt: skip
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
 
 # torch may be imported where tensors are, and nowhere else.
@@ -144,6 +148,8 @@ def test_no_junk_drawers() -> None:
         ["doctor", "--help"],
         ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
         ["study", "report", "--help"],
+        ["runs", "list", "nowhere"],
+        ["runs", "compare", "nowhere", "elsewhere"],
         ["data", "list"],
         ["data", "stats", "basics-known"],
         ["data", "decontaminate", "nowhere.jsonl"],

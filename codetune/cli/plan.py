@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +19,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codetune.cli.forecasting import Forecaster, Planned
 from codetune.cli.output import to_stdout
 from codetune.config import StudyRecipe, TrainRecipe, load_tree, recipe_path, validate
 from codetune.errors import UserError
 from codetune.models.forecast import Machine, gpu_called, machine_here
 from codetune.records import Json, to_json
 from codetune.runs import read_rows
-from codetune.study.drive import read_result
-from codetune.study.plan import CellConfig, plan_cells, unfinished
+from codetune.study.budgets import equal_budget
+from codetune.study.drive import is_found, read_result
+from codetune.study.forecasting import Forecaster, Planned
+from codetune.study.plan import CellConfig, SearchJob, plan_cells, plan_searches, unfinished
 from codetune.train.dry_run import DryRun
 from codetune.train.finetune import RESULT
 from codetune.train.fitting import advice
@@ -84,7 +86,19 @@ def _as_json(row: Planned) -> dict[str, Json]:
 def _study(recipe: StudyRecipe, forecaster: Forecaster) -> list[Planned]:
     cells = plan_cells(recipe)
     left = {cell.key for cell in unfinished(cells, [read_result(cell) for cell in cells])}
-    return [_cell(cell, cell.key in left, forecaster) for cell in cells]
+    searches = [_search(job, forecaster) for job in plan_searches(recipe)]
+    return [*searches, *(_cell(cell, cell.key in left, forecaster) for cell in cells)]
+
+
+def _search(job: SearchJob, forecaster: Forecaster) -> Planned:
+    """All trials of a search, if none is cut short."""
+    config = job.train.search
+    assert config is not None
+    row, state = f"search for {job.row}", "done" if is_found(job) else "begun" if (job.folder / "search.db").exists() else "not begun"
+    train = job.train.train.part(config.budget_share)
+    one = forecaster.planned(job.train.model_copy(update={"train": train}), row, job.folder, state)
+    seconds, tokens = one.seconds and one.seconds * config.trials, one.tokens and one.tokens * config.trials
+    return replace(one, model=job.called, data=job.data_label, seed=None, seconds=seconds, tokens=tokens)
 
 
 def _cell(cell: CellConfig, is_left: bool, forecaster: Forecaster) -> Planned:
@@ -92,8 +106,12 @@ def _cell(cell: CellConfig, is_left: bool, forecaster: Forecaster) -> Planned:
     if is_left and state == "done":
         state = "trained, to be evaluated"
     if cell.train is None:
-        return Planned(cell.row, cell.model, cell.data_label, None, str(cell.folder), "done" if not is_left else "to be evaluated")
-    return forecaster.planned(cell.train, cell.row, cell.folder, state)
+        return Planned(cell.row, cell.called, cell.data_label, None, str(cell.folder), "done" if not is_left else "to be evaluated")
+    try:
+        recipe = equal_budget(cell.train, cell.budget, cell.reference)[0]
+    except UserError as error:
+        return Planned(cell.row, cell.called, cell.data_label, cell.seed, str(cell.folder), state, problem=str(error))
+    return replace(forecaster.planned(recipe, cell.row, cell.folder, state), model=cell.called, data=cell.data_label)
 
 
 def _train_state(folder: Path) -> str:

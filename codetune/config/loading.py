@@ -79,21 +79,32 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"--set {override!r}: give it as key=value, for example --set train.batch_tokens=8192")
-    node: Any = tree
-    *parents, last = key.split(".")
-    for parent in parents:
-        if isinstance(node, list) and parent.isdigit() and int(parent) < len(node):
-            node = node[int(parent)]
-            continue
-        if not isinstance(node, dict):
-            raise UserError(f"--set {override!r}: {parent!r} is not a section of the recipe")
-        node = node.setdefault(parent, {})
-    if not isinstance(node, dict):
-        raise UserError(f"--set {override!r}: there is no section to set {last!r} in")
     try:
-        node[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override!r} is not valid YAML: {' '.join(str(error).split())}") from None
+    *parents, last = key.split(".")
+    _set(tree, parents, last, value, override)
+
+
+def _set(node: Any, parents: Sequence[str], last: str, value: Any, override: str) -> None:
+    """Set a key below a section. Of a list a number means one entry, and any other key means every entry: `data.root=DIR`."""
+    if isinstance(node, list) and not (parents or [last])[0].isdigit():
+        for entry in node:
+            _set(entry, parents, last, value, override)
+        return
+    if not parents:
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override!r}: there is no section to set {last!r} in")
+        node[last] = value
+        return
+    parent, *below = parents
+    if isinstance(node, list) and int(parent) < len(node):
+        _set(node[int(parent)], below, last, value, override)
+    elif isinstance(node, dict):
+        _set(node.setdefault(parent, {}), below, last, value, override)
+    else:
+        raise UserError(f"--set {override!r}: {parent!r} is not a section of the recipe")
 
 
 def _fault(item: Any, kind: type[BaseModel]) -> str:

@@ -47,8 +47,13 @@ class DataConfig(Config):
     """What is tuned on, and how it is written as text."""
 
     source: str = Field(description="a name of `codetune data list`, a file of your own, or a folder that `codetune data prepare` wrote")
+    label: str = Field("", description="what a study's reports call it; default: its source")
     split: str = "train"
     path: Path | None = Field(None, description="a local copy of a named source; default: CODETUNE_DATA/<source>")
+    root: Path | None = Field(
+        None, exclude_if=lambda root: root is None,
+        description="the folder of data sets, benchmarks among them, in place of the one CODETUNE_DATA names",
+    )  # fmt: skip
     prompt_style: Style = "instruction"
     loss_on: LossOn = Field(
         "completion", description="which tokens count for the loss; assistant: every assistant turn of a conversation, completion: its last"

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from codetune.config.measures import MeasuresConfig
 from codetune.config.methods import Method, MethodConfig
 from codetune.config.recipes import listed
-from codetune.config.sections import Config, DataConfig, DecodingConfig, DecontaminateConfig
+from codetune.config.sections import Config, DataConfig, DecodingConfig, DecontaminateConfig, Precision
 from codetune.config.training import SearchConfig, TrainConfig
 
 PretrainedOn = Literal["text", "code", "both", ""]
@@ -90,11 +90,13 @@ class StudyRecipe(Config):
     search: SearchConfig | None = Field(
         None, description="the same search for every method, model and data set, with its first seed: rows `... tuned` beside the defaults"
     )
-    budget: BudgetConfig = BudgetConfig()
+    default_rows: bool = Field(True, description="with a search: rows with the recipe's own settings, too")
+    budget: BudgetConfig = Field(BudgetConfig(), description="what is equal between the methods")
     decoding: DecodingConfig = DecodingConfig()
+    inference: Precision = Field("fp32", description="what weights and products are in when problems are answered")
     benchmarks: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(min_length=1)
     decontaminate: DecontaminateConfig = Field(DecontaminateConfig(), description="training data that overlaps the benchmarks")
-    measures: MeasuresConfig = MeasuresConfig()
+    measures: MeasuresConfig = Field(MeasuresConfig(), description="what is measured of each cell besides its scores")
     max_problems: int | None = Field(None, gt=0, description="only the first so many problems of each benchmark")
     published: str = Field("", description="published figures that the report shows beside its own, by name; default: none")
     cells_at_once: int = Field(1, gt=0, description="cells that run side by side, the cores shared out evenly; 1 on a GPU")
@@ -114,6 +116,8 @@ class StudyRecipe(Config):
             if unknown := sorted({*model.methods, *model.without} - set(rows)):
                 raise ValueError(f"model {model.called}: no row {unknown[0]!r} (rows: {', '.join(rows)})")
             self.train_of(model), [self.data_of(model, data) for data in self.data], self.methods_of(model)
+        if len({data.root for data in self.data}) > 1:
+            raise ValueError("data: one root for all data sets of a study, as its benchmarks are read from there, too")
         names = {model.name for model in self.models} | {model.called for model in self.models}
         for row in self.rows:
             if row.model not in names:
@@ -122,7 +126,7 @@ class StudyRecipe(Config):
 
     def train_of(self, model: ModelConfig) -> TrainConfig:
         """How a model of the study is trained."""
-        return TrainConfig.model_validate(self.train.model_dump() | model.train)
+        return self.train.changed(model.train)
 
     def data_of(self, model: ModelConfig, data: DataConfig) -> DataConfig:
         """A data set of the study as a model reads it."""

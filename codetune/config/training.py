@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from codetune.config.sections import Config, DecodingConfig
 
@@ -21,6 +22,7 @@ class TrainConfig(Config):
     """One training run. Budgets are in tokens, never in seconds, so that every machine gets the same model."""
 
     train_tokens: int = Field(300_000, gt=0, description="text tokens seen in all; virtual tokens and padding do not count")
+    epochs: float | None = Field(None, gt=0, description="in place of train_tokens: how often all data is seen, as published work has it")
     batch_tokens: int = Field(4096, gt=0, description="text tokens per optimiser step, rounded to whole rows")
     micro_batch_size: int = Field(
         4, gt=0, description="rows per forward pass; changes memory and speed, not the result; a stopped run may go on with another"
@@ -57,6 +59,42 @@ class TrainConfig(Config):
     spike_factor: float = Field(
         3.0, ge=0, description="a loss so many times the median of the last steps, and above the first step's, is a spike; 0: none is"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_given(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in given.items() if value is not None or key != "train_tokens"}
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.epochs is not None and "train_tokens" in self.model_fields_set:
+            raise ValueError("train_tokens and epochs both say how long is trained: give one of them, the other as null")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_budget_that_does_not_count(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kept: dict[str, Any] = dump(self)
+        kept.pop("epochs" if self.epochs is None else "train_tokens", None)
+        return kept
+
+    def tokens(self, of_the_data: int) -> int:
+        """Text tokens to be seen, of data that has so many in one pass."""
+        return self.train_tokens if self.epochs is None else max(1, round(self.epochs * of_the_data))
+
+    def part(self, share: float) -> TrainConfig:
+        """The same with a share of the budget."""
+        if self.epochs is not None:
+            return self.model_copy(update={"epochs": self.epochs * share})
+        return self.model_copy(update={"train_tokens": max(1, int(self.train_tokens * share))})
+
+    def changed(self, keys: Mapping[str, Any]) -> TrainConfig:
+        """With other values for some keys; a budget among them takes the place of the one that was there, in tokens or in epochs."""
+        kept = self.model_dump()
+        if {"train_tokens", "epochs"} & keys.keys():
+            kept = {key: value for key, value in kept.items() if key not in ("train_tokens", "epochs")}
+        return TrainConfig.model_validate(kept | dict(keys))
 
 
 class SamplesConfig(Config):

@@ -21,6 +21,7 @@ from codetune.prompts.template import Template
 from codetune.records import Document
 
 Encoded = tuple[list[int], list[bool]]  # ids, and which of them count for the loss
+CUT, MASKED = "cut before their end", "with an end that does not count for the loss"  # why examples do not end with a supervised EOS
 
 
 class Tokenizer(Protocol):
@@ -144,8 +145,8 @@ def endings(ids: NDArray[np.int32], supervised: NDArray[np.bool_], offsets: NDAr
     is_end, inner = np.isin(ids[last], list(ends)), last > offsets[:-1]
     counted = supervised[last].astype(bool) & inner
     causes = {
-        "cut before their end": int((~is_end).sum()),
-        "with an end that does not count for the loss": int((is_end & ~counted & inner).sum()),
+        CUT: int((~is_end).sum()),
+        MASKED: int((is_end & ~counted & inner).sum()),
         "with nothing but an end": int((is_end & ~inner).sum()),
     }
     doubled = int((is_end & inner & (ids[last] == ids[np.maximum(last - 1, 0)])).sum())

@@ -97,6 +97,18 @@ def find_data(file: str, data: Path | None) -> Path:
     return path
 
 
+def use_root(root: Path | None) -> None:
+    """Make a folder the one that data sets and benchmarks are looked for in, here and in processes that this one starts.
+
+    It is what `root` of a recipe's data says; None leaves what CODETUNE_DATA says. Raises UserError where it is no folder.
+    """
+    if root is None:
+        return
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder; give the folder that holds data sets as <name>/<file>")
+    os.environ[DATA_VARIABLE] = str(root.resolve())
+
+
 def require_file(path: Path) -> Path:
     """The path itself, where it is a file."""
     if path.is_dir():

@@ -75,7 +75,8 @@ def files_of(path: Path) -> list[tuple[Path, str]]:
         base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     if not found:
         what = " has no data file in it" if path.is_dir() else ": no file matches" if glob.has_magic(str(path)) else " not found"
-        raise UserError(f"{path}{what}; give a file or a folder of files *{', *'.join(SUFFIXES)}, plain, .gz or .zst")
+        made = "" if path.exists() or path.suffix else "; where a recipe makes it, run `codetune data prepare` with that first"
+        raise UserError(f"{path}{what}; give a file or a folder of files *{', *'.join(SUFFIXES)}, plain, .gz or .zst{made}")
     names = [each.relative_to(base).as_posix() for each in found]
     labels = Counter(map(_bare, names))
     return [(each, _bare(name) if labels[_bare(name)] == 1 else name) for each, name in zip(found, names, strict=True)]

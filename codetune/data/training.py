@@ -14,7 +14,7 @@ from pathlib import Path
 from codetune.config import DataConfig, DecontaminateConfig, LossOn, content_hash
 from codetune.data.benchmarks import Benchmark
 from codetune.data.encode import Tokenizer, encode_documents
-from codetune.data.files import sha256_of
+from codetune.data.files import sha256_of, use_root
 from codetune.data.overlap.training_overlap import TrainingOverlap, benchmarks_against, covers, find_overlaps
 from codetune.data.prepared.read import files_of, is_prepared, read_file, read_manifest
 from codetune.data.sources import load_documents
@@ -55,6 +55,7 @@ def training_data(data: DataConfig, decontaminate: DecontaminateConfig | None = 
 
     Raises UserError for what cannot be read, and where nothing is left to train on.
     """
+    use_root(data.root)
     if is_prepared(Path(data.source)):
         return _prepared(data, decontaminate)
     train, validation = _split(data)
@@ -70,6 +71,7 @@ def training_data(data: DataConfig, decontaminate: DecontaminateConfig | None = 
 
 def data_hash(data: DataConfig) -> str:
     """A hash of all documents that a data section could take. Raises UserError where the data is not there."""
+    use_root(data.root)
     path = Path(data.source)
     if is_prepared(path):
         return str(read_manifest(path)["version"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,8 @@ class Tuned:
         for result in self.results:
             if "gates" in result:
                 return tuple(Gate(**gate) for gate in result["gates"])
-        known = {field.name for field in dataclasses.fields(TrainingMeasurements)}
-        checks = {name: value for name, value in self.train.get("checks", {}).items() if name in known}
-        return tuple(training_gates(TrainingMeasurements(**checks))) if checks else ()
+        checks = self.train.get("checks", {})
+        return tuple(training_gates(TrainingMeasurements.of(checks))) if checks else ()
 
 
 def find(given: str, scores: Sequence[Path] = ()) -> Tuned:

@@ -62,10 +62,15 @@ def forecast_seconds(
     outline: Outline, method: MethodConfig, train: TrainConfig, passes: Iterable[Pass], validation: Iterable[Pass], operations_per_s: float
 ) -> float:
     """Training time with validation, at a measured rate of matrix products."""
-    factor = (3 if isinstance(method, FullConfig) else 2) + train.activation_checkpointing
-    trained = sum(_operations(outline, method, one, factor) for one in passes)
+    trained = training_operations(outline, method, train, passes)
     validated = sum(_operations(outline, method, one, 1) for one in validation)
     return (trained + validated) / (operations_per_s * UTILISATION["fp32" if train.precision == "fp32" else "bf16"])
+
+
+def training_operations(outline: Outline, method: MethodConfig, train: TrainConfig, passes: Iterable[Pass]) -> int:
+    """Operations of matrix products (a multiply-add is two) in these passes of a training, forward and backward; see the module."""
+    factor = (3 if isinstance(method, FullConfig) else 2) + train.activation_checkpointing
+    return sum(_operations(outline, method, one, factor) for one in passes)
 
 
 def measure_rate(outline: Outline, train: TrainConfig, tokens: int, where: str, seconds: float = MEASURED_S) -> float:

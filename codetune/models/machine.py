@@ -89,6 +89,19 @@ def resident_peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes there, else KiB
 
 
+def reset_peak(device: str = "auto") -> bool:
+    """Count `peak_memory_bytes` from here on; False where the system keeps a process's peak for good. Linux forgets it on request."""
+    chosen = available_devices()[0] if device == "auto" else device
+    if chosen == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return True
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return False
+    return True
+
+
 def hardware() -> Json:
     """What a result records of its machine."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "Apple MPS" if torch.backends.mps.is_available() else "none"

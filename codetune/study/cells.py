@@ -16,10 +16,16 @@ from typing import Any, TypeVar
 from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.runs import read_rows, write_rows
-from codetune.study.gates import Gate, better_than_base
+from codetune.score.statistics import paired_difference
+from codetune.study.cell_evidence import Diagnosis
+from codetune.study.gates import Gate, Lead, better_than_base
+from codetune.study.measures import CellMeasures, read_measures, with_parts
 
 Record = TypeVar("Record")
 BASE, FEW_SHOT = "base", "base few-shot"  # the rows that train nothing
+FAILURE = "failure.json"  # in a cell's folder: why its last try ended without a result
+TUNED = "tuned"  # after a row's name: with the settings that its search found
+BROUGHT = "brought"  # the method of what was tuned elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,9 @@ class TrainSummary:
     packing: str | None = None
     fill: float | None = None
     precision: str | None = None
+    search: Mapping[str, Any] | None = None  # settings searched for before: best, default, trials, what they cost
+    budget: Mapping[str, Any] | None = None  # what was settled where budgets are equal by time or memory
+    same_as: str | None = None  # the cell that was taken over, as the search found nothing better
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,11 @@ class Cell:
     peak_memory_bytes: float | None
     provenance: Json
     config: Json
+    factors: Json = field(default_factory=dict)  # pretrained_on, corpus, data_size: what the study varies besides methods
+    tuned: bool = False  # trained with what a search found
+    brought: bool = False  # tuned elsewhere
+    measures: CellMeasures = field(default_factory=CellMeasures)
+    diagnosis: tuple[Diagnosis, ...] = ()  # what its evidence points to, where something is wrong
     overlap: Json = field(default_factory=dict)  # of training data with benchmarks: how much, left out or not, examples
 
 
@@ -132,7 +146,7 @@ def read_study(study_dir: Path) -> Study:
     planned = recipe.get("cells")  # cells of earlier plans (another learning rate, say) stay on disk and out of the report
     for path in sorted(entry for entry in folder.iterdir() if entry.is_dir() and (planned is None or entry.name in planned)):
         result = _read_object(path / "result.json")
-        cell = _cell(path, result) if result else None
+        cell = _cell(path, result, recipe) if result else None
         if cell is None:
             unfinished.append(_unfinished(path))
         else:
@@ -185,11 +199,11 @@ def _read_object(path: Path) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _cell(path: Path, result: Json) -> Cell | None:
+def _cell(path: Path, result: Json, recipe: Json) -> Cell | None:
     name = result.get("cell")
     if not isinstance(name, dict) or not isinstance(result.get("benchmarks"), dict):
         return None
-    train = result.get("train")
+    train, price = result.get("train"), recipe.get("measures") or {}
     method = str(name.get("method", ""))
     return Cell(
         path=path,
@@ -204,20 +218,56 @@ def _cell(path: Path, result: Json) -> Cell | None:
         peak_memory_bytes=result.get("peak_memory_bytes"),
         provenance=result.get("provenance") or {},
         config=_read_object(path / "cell.json") or {},
+        factors=name.get("factors") or {},
+        tuned=bool(name.get("tuned")),
+        brought=bool(name.get("brought")),
+        measures=read_measures(result, price.get("price_per_hour"), str(price.get("currency") or "")),
+        diagnosis=tuple(Diagnosis.read(row) for row in result.get("diagnosis") or ()),
         overlap=result.get("train_test_overlap") or {},
     )
 
 
 def _compared(cell: Cell, cells: Iterable[Cell]) -> Cell:
     """With the gates that hold it against its base model's row, where there is one."""
-    base = next((one for one in cells if (one.model, one.data, one.row) == (cell.model, cell.data, BASE)), cell)
-    scores = {name: (cell.benchmarks[name].score, base.benchmarks[name].score) for name in cell.benchmarks if name in base.benchmarks}
-    gates = [better_than_base(name, own, its) for name, (own, its) in scores.items() if own is not None and its is not None]
-    return cell if base is cell else dataclasses.replace(cell, gates=(*cell.gates, *gates))
+    base = next((one for one in cells if one.row == BASE and one.model == cell.model and stands_beside(one, cell)), cell)
+    if base is cell:
+        return cell
+    leads = {name: _lead(cell, base, name) for name in cell.benchmarks if name in base.benchmarks}
+    gates = [better_than_base(name, lead) for name, lead in leads.items() if lead is not None]
+    return dataclasses.replace(cell, gates=(*cell.gates, *gates))
+
+
+def _lead(cell: Cell, base: Cell, benchmark: str) -> Lead | None:
+    """How far a cell's score is above its base's, paired by problem where single problems are known to have passed or not."""
+    own, its = cell.benchmarks[benchmark].score, base.benchmarks[benchmark].score
+    if own is None or its is None:
+        return None
+    ours, theirs = (_passes(one, benchmark) if one.benchmarks[benchmark].pass_at_k else {} for one in (cell, base))
+    common = [task_id for task_id in ours if task_id in theirs]
+    if len(common) < 2:
+        return Lead(own - its)
+    found = paired_difference([ours[task_id] for task_id in common], [theirs[task_id] for task_id in common])
+    return Lead(own - its, found.low, found.high)
+
+
+def _passes(cell: Cell, benchmark: str) -> dict[str, float]:
+    """By problem, the share of its samples that passed."""
+    counts: dict[str, list[bool]] = {}
+    for row in read_rows(cell.path / f"scores-{benchmark}.jsonl"):
+        verdict = (row.get("result") or {}).get("verdict")
+        if "task_id" in row and verdict:
+            counts.setdefault(str(row["task_id"]), []).append(verdict == "passed")
+    return {task_id: sum(passed) / len(passed) for task_id, passed in counts.items()}
+
+
+def stands_beside(untrained: Cell, cell: Cell) -> bool:
+    """Whether a row that trains nothing is of the same data as a cell, in whatever size that was trained on."""
+    corpus = cell.factors.get("corpus")
+    return untrained.data == cell.data or (corpus is not None and untrained.factors.get("corpus") == corpus)
 
 
 def _benchmark(value: Json) -> BenchmarkSummary:
-    summary = _known(BenchmarkSummary, {key: part for key, part in value.items() if part is not None})
+    summary = _known(BenchmarkSummary, {key: part for key, part in value.items() if part is not None} | with_parts(value))
     intervals = {k: (float(pair[0]), float(pair[1])) for k, pair in summary.pass_at_k_ci95.items()}
     return dataclasses.replace(summary, pass_at_k_ci95=intervals)
 
@@ -247,10 +297,13 @@ def _unfinished(path: Path) -> Unfinished:
     config = _read_object(path / "cell.json") or {}
     named = config.get("cell")
     name: Json = named if isinstance(named, dict) else config
+    failed = _read_object(path / FAILURE) or {}
     label = " · ".join(str(name[part]) for part in ("row", "data", "seed") if isinstance(name.get(part), str | int))
     steps = [int(row["step"]) for row in read_rows(path / "metrics.jsonl") if "step" in row]
     if (path / "result.json").exists():
         state = "its result.json cannot be read"
+    elif failed:
+        state = f"cannot run: {failed.get('cause', '')}"
     elif any(path.glob("scores-*.jsonl")) or any(path.glob("samples-*.jsonl")):
         state = "trained, not yet evaluated in full" if steps else "not yet evaluated in full"
     else:

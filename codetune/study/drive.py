@@ -12,25 +12,27 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from codetune.config import StudyRecipe
-from codetune.data.benchmarks import load as load_benchmark
 from codetune.errors import TERMINATED, Terminated, UserError
-from codetune.runs import locked, write_json
-from codetune.study.cells import write_problems
-from codetune.study.plan import RESULT, CellConfig, limited, plan_cells, unfinished
+from codetune.runs import locked, read_json, write_json
+from codetune.study.cells import FAILURE, write_problems
+from codetune.study.plan import FOUND, JOB, RESULT, CellConfig, SearchJob, benchmarks_of, limited, plan_cells, plan_searches, unfinished
 from codetune.study.report import Report, write_report
 
 LOG = "log.txt"
 DONE = "done"
 
 
+Job = CellConfig | SearchJob
+
+
 @dataclass(frozen=True, slots=True)
 class CellProgress:
-    """Where a running study stands: which cell of how many, and how far its present stage is."""
+    """Where a running study stands: which cell or search of how many, and how far its present stage is."""
 
-    cell: CellConfig
+    cell: Job
     number: int
     cells: int
     stage: str = "starting"
@@ -39,28 +41,57 @@ class CellProgress:
     note: str = ""
 
 
-def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None]) -> Report:
-    """Every cell that is not done yet, then the report. Killed at any moment, it goes on where it was.
+class Engine(Protocol):
+    """What runs the jobs of a study: processes of this machine, or of a cluster."""
 
-    `cells_at_once` run at a time, each with its share of the cores.
+    def all(self, starts: Sequence[CellProgress]) -> list[str]:
+        """Run these jobs to their end; what went wrong with those that failed, a line each."""
+        ...
+
+
+def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None], engine: Engine | None = None) -> Report:
+    """Every search and cell that is not done yet, then the report. Killed at any moment, it goes on where it was.
+
+    Without an engine `cells_at_once` run at a time, each with its share of the cores. A cell that fails does not keep the others.
     Raises UserError for what cannot work, and, when all other cells are done, for cells that failed.
     """
-    cells = plan_cells(recipe)
+    cells, searches, asked = plan_cells(recipe), plan_searches(recipe), benchmarks_of(recipe)
     with locked(recipe.folder):
         planned = {"cells": [cell.folder.name for cell in cells]}
         write_json(recipe.folder / "study.json", recipe.model_dump(mode="json") | planned)
-        for name in recipe.benchmarks:
-            write_problems(recipe.folder, name, limited(load_benchmark(name), recipe.max_problems))
-        waiting = unfinished(cells, [read_result(cell) for cell in cells])
-        starts = [CellProgress(cell, number, len(cells)) for number, cell in enumerate(cells, start=1) if cell in waiting]
-        running = Running(recipe.cells_at_once, report)
-        failures = running.all(starts)
-        if failures and len(failures) == len(waiting):
-            raise UserError("; ".join(failures))
+        for benchmark in (asked[given] for given in recipe.benchmarks):
+            write_problems(recipe.folder, benchmark.name, limited(benchmark, recipe.max_problems))
+        jobs: list[Job] = [*(job for job in searches if not is_found(job)), *unfinished(cells, [read_result(cell) for cell in cells])]
+        numbered = [CellProgress(job, number, len(jobs)) for number, job in enumerate(jobs, start=1)]
+        engine = engine or Running(recipe.cells_at_once, report)
+        failures = engine.all([start for start in numbered if not _waits(start.cell)])
+        after = [start for start in numbered if isinstance(start.cell, CellConfig) and _waits(start.cell)]
+        failures += engine.all([start for start in after if _is_settled(start.cell, searches)])
+        if failures and len(failures) == len(jobs):
+            raise UserError("; ".join(dict.fromkeys(failures)))
         written = write_report(recipe.folder)
     if failures:
-        raise UserError(f"{len(failures)} of {len(cells)} cells failed ({'; '.join(failures)}); the report has the others: {written.html}")
+        raise UserError(f"{len(failures)} of {len(jobs)} cells failed ({'; '.join(failures)}); the report has the others: {written.html}")
     return written
+
+
+def _waits(job: Job) -> bool:
+    """Whether a job needs others to be done: the search that settles it, and the default row that it may turn out to be."""
+    return isinstance(job, CellConfig) and job.search is not None
+
+
+def _is_settled(job: Job, searches: Sequence[SearchJob]) -> bool:
+    return any(search.folder == job.search and is_found(search) for search in searches) if isinstance(job, CellConfig) else True
+
+
+def is_found(job: SearchJob) -> bool:
+    """Whether a search has come to its end, with as many trials as it is to have."""
+    try:
+        kept = json.loads((job.folder / FOUND).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    wanted = SearchJob.model_validate(read_json(job.folder / JOB)) if (job.folder / JOB).exists() else None
+    return wanted == job and bool(kept.get("trials"))
 
 
 def read_result(cell: CellConfig) -> dict[str, Any] | None:
@@ -85,7 +116,7 @@ class Running:
         self._children: set[subprocess.Popen[str]] = set()
 
     def all(self, starts: Sequence[CellProgress]) -> list[str]:
-        """Run these cells to their end; what went wrong with those that failed. A mistake of the user's ends all of them."""
+        """Run these jobs to their end; what went wrong with those that failed."""
         failures = []
         at_once = max(1, min(self.at_once, len(starts)))
         threads = max(1, len(os.sched_getaffinity(0)) // at_once)
@@ -105,14 +136,11 @@ class Running:
         return failures
 
     def _one(self, start: CellProgress, threads: int) -> None:
-        """One cell in a child process. Its stderr is kept as log.txt."""
-        cell, error = start.cell, ""
+        """One job in a child process. Its stderr is kept as log.txt, why it failed as failure.json."""
+        job, error = start.cell, ""
         self._tell(start)
-        config = cell.folder / "cell.json"
-        write_json(config, cell.model_dump(mode="json"))
-        command = [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        with (cell.folder / LOG).open("a") as log:
+        command, environment = child_of(job), {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        with (job.folder / LOG).open("a") as log:
             # In a session of its own: the terminal's Ctrl-C reaches this process alone, which hands it on once.
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True, env=environment)
             self._children.add(child)
@@ -121,19 +149,11 @@ class Running:
                 row = _parse(line)
                 error = row.pop("error", error)
                 if row:
-                    self._tell(CellProgress(cell, start.number, start.cells, **row))
+                    self._tell(CellProgress(job, start.number, start.cells, **row))
             code = child.wait()
             self._children.discard(child)
         self._tell(replace(start, stage=DONE))
-        if code == 2 and error:
-            raise UserError(f"{cell.row}: {error}")
-        if code == 130:
-            raise KeyboardInterrupt
-        if code == TERMINATED:
-            raise Terminated
-        if code:
-            last = _last_line(cell.folder / LOG)
-            raise CellError(f"{cell.row} (seed {cell.seed}) ended with exit code {code}: {last}; see {cell.folder / LOG}")
+        require_success(job, code, error)
 
     def _tell(self, progress: CellProgress) -> None:
         with self._lock:
@@ -145,6 +165,32 @@ class Running:
             child.send_signal(how)
 
 
+def child_of(job: Job) -> list[str]:
+    """The command that runs a job, whose file it writes."""
+    config = job.folder / (JOB if isinstance(job, SearchJob) else "cell.json")
+    (job.folder / FAILURE).unlink(missing_ok=True)
+    write_json(config, job.model_dump(mode="json"))
+    return [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
+
+
+def require_success(job: Job, code: int, error: str) -> None:
+    """Raises what the exit code of a job's process stands for; a failure is kept in the job's folder."""
+    if code == 130:
+        raise KeyboardInterrupt
+    if code == TERMINATED:
+        raise Terminated
+    if code == 0:
+        return
+    name = f"{job.called} {job.data_label} {job.row} (seed {job.seed})"
+    if code == 2 and error:
+        cause, line = error, f"{name}: {error}"
+    else:
+        cause = f"exit code {code}: {_last_line(job.folder / LOG)}"
+        line = f"{name} ended with {cause}; see {job.folder / LOG}"
+    write_json(job.folder / FAILURE, {"cause": cause})
+    raise CellError(line)
+
+
 def _parse(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
@@ -154,5 +200,5 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()] if path.exists() else []
     return lines[-1][:200] if lines else "no message"

@@ -1,10 +1,11 @@
-"""The validity gates of all rows as one table, worst seed first, and the messages of those that did not hold."""
+"""The validity gates of all rows as one table, worst seed first, the messages of those that did not hold, and what explains them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from codetune.study.cell_evidence import Grade
 from codetune.study.gates import DATA_GATES, GENERATION_GATES, QUALITY_GATES, TRAINING_GATES, Gate, Level
 from codetune.study.summary import Block, Row
 
@@ -36,6 +37,29 @@ class GateMessage:
     benchmark: str
     message: str
     threshold: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisLine:
+    """What the evidence of a row points to; `seeds` are those that it was found with, of the row's `all_seeds`."""
+
+    label: str
+    cause: str
+    title: str
+    grade: Grade
+    evidence: str
+    remedy: str
+    seeds: tuple[int, ...]
+    all_seeds: tuple[int, ...]
+
+
+def diagnosis_lines(block: Block) -> list[DiagnosisLine]:
+    """The causes that were found, row by row, each row's first cause first."""
+    return [
+        DiagnosisLine(row.label, found.cause, found.title, found.grade, found.evidence, found.remedy, seeds, row.seeds)
+        for row in block.rows
+        for found, seeds in row.diagnoses.items()
+    ]
 
 
 def gate_lines(block: Block) -> list[GateLine]:

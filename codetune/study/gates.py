@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from codetune.records import Json
+
 Level = Literal["ok", "warning", "invalid"]
 
 RELOAD_TOLERANCE = 1e-5  # relative difference of logits; a checkpoint in the training precision reloads exactly
@@ -28,6 +30,7 @@ TRAINING_GATES: dict[str, str] = {
     "frozen_tensors_kept": "no frozen tensor moved",
     "finite_loss": "every loss is finite",
     "reload": "reloaded weights give the same logits",
+    "saved_files": "what answered is what training saved",
     "merge": "merged weights give the same logits",
     "adapter_effect": "the adapter changes the logits",
     "eos_labels": "examples end with a supervised EOS",
@@ -35,13 +38,14 @@ TRAINING_GATES: dict[str, str] = {
 OVERLAP = "train_test_overlap"
 DATA_GATES: dict[str, str] = {OVERLAP: "no test problem is in the training data"}
 GENERATION_GATES: dict[str, str] = {"batch_invariance": "greedy output does not depend on the batch"}
+CODEBLEU_GATE = "codebleu_without_bleu"
 QUALITY_GATES: dict[str, str] = {
     "eos_finish": "completions end with EOS",
     "empty_completions": "few completions are empty",
     "length_ratio": "completions are about as long as references",
     "syntax_valid": "completions are valid Python",
     "better_than_base": "better than the base model",
-    "codebleu_without_bleu": "CodeBLEU is not high where BLEU is near 0",
+    CODEBLEU_GATE: "CodeBLEU is not high where BLEU is near 0",
 }
 
 
@@ -77,9 +81,15 @@ class TrainingMeasurements:
     losses: int | None = None
     non_finite_losses: int | None = None
     reload_difference: float | None = None  # largest |difference| of logits over largest |logit|
+    saved_files_differ: int | None = None  # 1 where the files that were loaded to answer are not those that training wrote
     merge_difference: float | None = None  # the same, where the method can be merged
     adapter_effect: float | None = None  # the same, tuned against untuned
     eos_label_share: float | None = None
+
+    @classmethod
+    def of(cls, checks: Json) -> TrainingMeasurements:
+        """Of the `checks` in a `train.json`, those that gates ask for; the others are for the diagnosis."""
+        return cls(**{name: value for name, value in checks.items() if name in cls.__slots__})  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,7 @@ class GenerationMeasurements:
     prompts: int
     different: int  # prompts whose completion was not the same
     precision: str = "fp32"  # in bf16 rounding may flip a token, so a difference is only a warning
+    virtual_tokens: int = 0  # before the text, where a method has any
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,16 @@ class QualityMeasurements:
     syntax_valid: float | None = None
     bleu: float | None = None
     codebleu: float | None = None
+    references_cut: float | None = None  # of the references, those that have more tokens than an answer may have
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A row's score minus its base's over the same problems, with the 95% interval where single problems are known; in 0..1."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
 
 
 def is_valid(gates: tuple[Gate, ...] | list[Gate]) -> bool:
@@ -126,6 +147,7 @@ def training_gates(measured: TrainingMeasurements) -> list[Gate]:
         _count("frozen_tensors_kept", m.moved_frozen_tensors, m.frozen_tensors, "frozen tensors moved"),
         _count("finite_loss", m.non_finite_losses, m.losses, "losses were NaN or infinite"),
         _at_most("reload", m.reload_difference, RELOAD_TOLERANCE, "logits differ after reloading, relatively by {value:.2g}"),
+        _count("saved_files", m.saved_files_differ, None, "saved file or more changed between training and answering"),
         _at_most("merge", m.merge_difference, MERGE_TOLERANCE, "logits differ after merging, relatively by {value:.2g}"),
         _at_least("adapter_effect", m.adapter_effect, MIN_ADAPTER_EFFECT, "the adapter changes the logits only by {value:.2g}"),
         _at_least("eos_labels", m.eos_label_share, MIN_EOS_LABEL_SHARE, "only {value:.1%} of examples end with a supervised EOS"),
@@ -161,10 +183,18 @@ def quality_gates(measured: QualityMeasurements) -> list[Gate]:
     return [Gate(f"{m.benchmark}:{g.name}", g.level, g.value, g.threshold, g.message) for g in gates]
 
 
-def better_than_base(benchmark: str, score: float, base_score: float) -> Gate:
-    """The gate on a row's score beside the base model's; a failure is a warning. Scores are pass@1, or BLEU where nothing is executed."""
-    message = "no better than the base model (difference {value:+.1%})"
-    return _compared(f"{benchmark}:better_than_base", score - base_score, score > base_score, "> 0", message, "warning")
+def better_than_base(benchmark: str, lead: Lead) -> Gate:
+    """The gate on a row's score beside the base model's; a failure is a warning. Scores are pass@1, or BLEU where nothing is executed.
+
+    Where the paired interval is known it decides, so that neither a gain nor a loss within the noise is called one.
+    """
+    name, difference = f"{benchmark}:better_than_base", f"difference {lead.value:+.1%}"
+    if lead.low is None or lead.high is None:
+        message = f"no better than the base model ({difference})"
+        return _compared(name, lead.value, lead.value > 0, "> 0", message, "warning")
+    where = f"({difference}, 95% interval {lead.low:+.1%} to {lead.high:+.1%})"
+    message = f"worse than the base model {where}" if lead.high < 0 else f"cannot be told apart from the base model {where}"
+    return _compared(name, lead.value, lead.low > 0, "interval above 0", message, "warning")
 
 
 def _present(*gates: Gate | None) -> list[Gate]:
@@ -206,4 +236,4 @@ def _codebleu(bleu: float | None, codebleu: float | None) -> Gate | None:
     suspicious = bleu < NEAR_ZERO_BLEU and codebleu >= SUSPICIOUS_CODEBLEU
     threshold = f"< {SUSPICIOUS_CODEBLEU:g} where BLEU < {NEAR_ZERO_BLEU:g}"
     message = f"CodeBLEU is {{value:.3f}} where BLEU is {bleu:.4f}: such a CodeBLEU says nothing"
-    return _compared("codebleu_without_bleu", codebleu, not suspicious, threshold, message, "warning")
+    return _compared(CODEBLEU_GATE, codebleu, not suspicious, threshold, message, "warning")

@@ -1,15 +1,17 @@
-"""The report's figures: plain series in, one matplotlib `Figure` out, written as PNG, SVG and as SVG to put into a page.
+"""The house style of the report's figures: colours and markers of rows, panels, and figures written as PNG, SVG and SVG for a page.
 
 A row has the same colour and marker in every figure (`style_of`). The palette is Okabe and Ito's, which colour-blind readers can
-tell apart; markers and direct labels say the same again without colour.
+tell apart; markers and direct labels say the same again without colour. A figure is one panel that a phone can show whole, so that
+two stand side by side on a screen. The `plots_*` modules draw, from plain series.
 """
 
 from __future__ import annotations
 
 import functools
+import html
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -18,25 +20,32 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 
-from codetune.study.tables import format_bytes, format_seconds
+from codetune.study.plot_labels import KEY_LINE, KeyEntry, draw_key, key_lines
 
 Drawing = ParamSpec("Drawing")
 
 INK, MUTED, GRID = "#1c2330", "#667085", "#e3e7ee"
 PASSED, FAILED = "#0b7a75", "#c8553d"
+PANEL_WIDTH = 5.0  # inches; text of 9 points is then 8 pixels high on a phone of 390
+TUNED = " tuned"  # ends the name of a row whose settings were searched for
 
 
 @dataclass(frozen=True, slots=True)
 class RowStyle:
-    """How one row is drawn: `light` and `dark` are its colour on either background."""
+    """How one row is drawn: `light` and `dark` are its colour on either background; the markers of searched rows are hollow."""
 
     light: str
     dark: str
     marker: str
-    dash: str = "-"
+    dash: str | tuple[float, tuple[float, ...]] = "-"
+    hollow: bool = False
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Its marker, for matplotlib."""
+        inside = "white" if self.hollow else self.light
+        return {"color": self.light, "marker": self.marker, "markerfacecolor": inside, "markeredgewidth": 1.5 if self.hollow else 0.0}
 
 
 _STYLES = {
@@ -55,53 +64,23 @@ _MORE = (
     RowStyle("#5d7f1f", "#a3cc52", "p"),
     RowStyle("#a32a4a", "#ec7f9b", "*"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One training run: tokens seen against loss; `validation` holds (tokens, loss) where it was measured."""
-
-    row: str
-    training: Sequence[tuple[float, float]]
-    validation: Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One row's quality (0..1, with its interval) and what it cost; a cost of None means that nothing was trained."""
-
-    row: str
-    quality: float
-    low: float | None
-    high: float | None
-    seconds: float | None
-    share: float | None
-    memory_bytes: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar: `value` in 0..1 with its interval, where there is one."""
-
-    row: str
-    metric: str
-    value: float
-    low: float | None = None
-    high: float | None = None
+MODEL_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "h")  # where colour is the method and models are told by shape
 
 
 def style_of(rows: Sequence[str]) -> dict[str, RowStyle]:
-    """A style for every row of a study; the usual rows always get the same one.
+    """A style for every row of a study; the usual rows always get the same one, a searched row that of its method, hollow and dashed.
 
     >>> style_of(["lora r=64", "lora"])["lora"].light
     '#d55e00'
     """
-    others = [row for row in rows if row not in _STYLES]
-    extra = {row: _MORE[number % len(_MORE)] for number, row in enumerate(others)}
-    return {row: _STYLES.get(row) or extra[row] for row in rows}
+    plain = list(dict.fromkeys(row if row in _STYLES else row.removesuffix(TUNED) for row in rows))
+    others = [row for row in plain if row not in _STYLES]
+    found = _STYLES | {row: _MORE[number % len(_MORE)] for number, row in enumerate(others)}
+    searched = {row: replace(found[row.removesuffix(TUNED)], dash=(0, (4, 1.5)), hollow=True) for row in rows if row.endswith(TUNED)}
+    return {row: searched.get(row) or found[row] for row in rows}
 
 
-def _in_house_style(draw: Callable[Drawing, Figure]) -> Callable[Drawing, Figure]:
+def in_house_style(draw: Callable[Drawing, Figure]) -> Callable[Drawing, Figure]:
     """Text takes its font and colour when it is made, so a figure is drawn under the settings it is written under."""
 
     @functools.wraps(draw)
@@ -112,108 +91,24 @@ def _in_house_style(draw: Callable[Drawing, Figure]) -> Callable[Drawing, Figure
     return styled
 
 
-@_in_house_style
-def loss_curves(curves: Sequence[Curve], styles: Mapping[str, RowStyle]) -> Figure:
-    """Training loss and validation loss against text tokens seen, side by side on one scale."""
-    figure, (left, right) = _figure(1, 2, (9.6, 3.7), sharey=True)
-    for curve in curves:
-        style = styles[curve.row]
-        if curve.training:
-            tokens, losses = np.array(curve.training, dtype=float).T
-            left.plot(tokens, losses, color=style.light, alpha=0.22, linewidth=0.9)
-            left.plot(tokens, _smoothed(losses), color=style.light, linewidth=1.9)
-        if curve.validation:
-            tokens, losses = np.array(curve.validation, dtype=float).T
-            right.plot(tokens, losses, color=style.light, linewidth=1.9, marker=style.marker, markersize=5, markeredgewidth=0)
-    left.set_title("Training loss", loc="left")
-    right.set_title("Validation loss", loc="left")
-    left.set_ylabel("nats per supervised token")
-    for axes in (left, right):
-        axes.set_xlabel("text tokens seen")
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
-    shown = list(dict.fromkeys(curve.row for curve in curves))
-    _legend(figure, shown, styles)
-    return figure
-
-
-@_in_house_style
-def quality_against_cost(points: Sequence[Point], styles: Mapping[str, RowStyle], quality: str) -> Figure:
-    """Quality against training time, share of parameters trained and peak memory; untrained rows are dashed levels."""
-    figure, panels = _figure(1, 3, (9.6, 3.7), sharey=True)
-    costs: tuple[tuple[str, Callable[[Point], float | None], Callable[[float, int], str]], ...] = (
-        ("training time", lambda p: p.seconds, lambda v, _: format_seconds(v) if v else "0"),
-        ("share of parameters trained", lambda p: p.share, lambda v, _: f"{100 * v:g}%"),
-        ("peak memory", lambda p: p.memory_bytes, lambda v, _: format_bytes(v) if v else "0"),
-    )
-    for axes, (label, cost, formatter) in zip(panels, costs, strict=True):
-        for point in points:
-            _cost_point(axes, point, cost(point) if point.share is not None else None, styles[point.row])
-        _cost_axis(axes, [c for p in points if p.share is not None and (c := cost(p))], formatter)
-        axes.set_xlabel(label)
-    panels[0].set_ylabel(quality)
-    panels[0].set_ylim(bottom=0)
-    _legend(figure, [point.row for point in points], styles)
-    return figure
-
-
-@_in_house_style
-def grouped_bars(bars: Sequence[Bar], styles: Mapping[str, RowStyle]) -> Figure:
-    """One group of bars per metric, one bar per row, with 95% intervals."""
-    metrics = list(dict.fromkeys(bar.metric for bar in bars))
-    rows = list(dict.fromkeys(bar.row for bar in bars))
-    figure, (axes,) = _figure(1, 1, (9.6, 3.9))
-    width = 0.82 / max(1, len(rows))
-    for bar in bars:
-        x = metrics.index(bar.metric) + (rows.index(bar.row) - (len(rows) - 1) / 2) * width
-        axes.bar(x, 100 * bar.value, width * 0.88, color=styles[bar.row].light, linewidth=0)
-        top = bar.value if bar.high is None else bar.high
-        if bar.low is not None and bar.high is not None:
-            axes.plot([x, x], [100 * bar.low, 100 * bar.high], color=INK, linewidth=1.1, solid_capstyle="butt")
-        axes.annotate(f"{100 * bar.value:.0f}", (x, 100 * top), (0, 3), textcoords="offset points", ha="center", fontsize=7.5, color=MUTED)
-    axes.set_xticks(range(len(metrics)), metrics)
-    axes.tick_params(axis="x", length=0, labelcolor=INK, labelsize=9.5)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("0 to 100")
-    _legend(figure, rows, styles)
-    return figure
-
-
-@_in_house_style
-def bleu_by_verdict(scores: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """Sentence BLEU of each completion, those that passed their tests above those that did not; the tick is the median.
-
-    `scores` maps a row to (BLEU of passed, BLEU of failed), in 0..1.
-    """
-    figure, (axes,) = _figure(1, 1, (9.6, 0.85 + 0.62 * max(1, len(scores))))
-    jitter = np.random.default_rng(0)
-    for number, (passed, failed) in enumerate(scores.values()):
-        for values, offset, color in ((passed, -0.19, PASSED), (failed, 0.19, FAILED)):
-            if not len(values):
-                continue
-            x = 100 * np.asarray(values)
-            y = number + offset + jitter.uniform(-0.13, 0.13, len(x))
-            axes.scatter(x, y, s=9, color=color, alpha=0.38, linewidths=0)
-            axes.plot([np.median(x)] * 2, [number + offset - 0.18, number + offset + 0.18], color=INK, linewidth=2)
-    axes.set_yticks(range(len(scores)), list(scores))
-    axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", visible=True)
-    axes.set_ylim(len(scores) - 0.5, -0.5)
-    axes.set_xlim(-1.5, 101.5)
-    axes.set_xlabel("sentence BLEU-4 against the reference")
-    handles = [axes.scatter([], [], s=30, color=color, linewidths=0) for color in (PASSED, FAILED)]
-    figure.legend(handles, ["passed its tests", "did not pass"], loc="outside upper left", ncols=2, frameon=False, handletextpad=0.2)
-    return figure
+def panel(height: float, key: Sequence[KeyEntry] = (), left: float = 0.58, right: float = 0.16, bottom: float = 0.5) -> tuple[Figure, Axes]:
+    """A figure of one panel, all in inches: `height` is that of the plot itself; `key` stands above it, `right` is kept for labels."""
+    lines = key_lines(key, PANEL_WIDTH)
+    top = 0.14 + KEY_LINE * len(lines) + (0.06 if lines else 0.0)
+    whole = height + top + bottom
+    figure = Figure(figsize=(PANEL_WIDTH, whole))
+    axes = figure.add_axes((left / PANEL_WIDTH, bottom / whole, (PANEL_WIDTH - left - right) / PANEL_WIDTH, height / whole))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    draw_key(figure, lines)
+    return figure, axes
 
 
 def write_figure(figure: Figure, path: Path) -> None:
     """`path` with the endings .png and .svg, on white; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_settings() | {"svg.hashsalt": path.name}):
-        figure.savefig(path.with_suffix(".png"), dpi=160, facecolor="white", metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
+        figure.savefig(_ending(path, ".png"), dpi=160, facecolor="white", metadata={"Software": None})
+        figure.savefig(_ending(path, ".svg"), facecolor="white", metadata={"Date": None})
 
 
 def inline_svg(path: Path, styles: Mapping[str, RowStyle], label: str) -> str:
@@ -221,19 +116,23 @@ def inline_svg(path: Path, styles: Mapping[str, RowStyle], label: str) -> str:
 
     Ids are prefixed with the file's name, so that several figures can share a page.
     """
-    svg = path.with_suffix(".svg").read_text(encoding="utf-8")
+    svg = _ending(path, ".svg").read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the white sheet
-    svg = re.sub(r'(id="|href="#|url\(#)', lambda found: f"{found[0]}plot-{path.stem}-", svg)
+    svg = re.sub(r'(id="|href="#|url\(#)', lambda found: f"{found[0]}plot-{path.name}-", svg)
     svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
     # Older versions of matplotlib write the shorthand instead.
     svg = re.sub(r"font: (?:(\w+) )?([\d.]+px)[^;\"]*", lambda found: f"font-weight: {found[1] or 'normal'}; font-size: {found[2]}", svg)
     for color, variable in _variables(styles).items():
         svg = re.sub(re.escape(color), f"var({variable})", svg, flags=re.IGNORECASE)
+    # What is white on paper, the inside of a hollow mark, is the page's own surface.
+    svg = svg.replace("fill: #ffffff", "fill: var(--surface)")
     svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    # A hundredth of a point is finer than any screen; words between the tags keep their digits.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
 
 
 def color_variable(styles: Mapping[str, RowStyle], row: str) -> str:
@@ -241,17 +140,22 @@ def color_variable(styles: Mapping[str, RowStyle], row: str) -> str:
     return f"--row-{list(styles).index(row)}"
 
 
+def thinned(values: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """A curve of at most so many points, each the mean of its neighbours: a long run is no longer to draw than a short one."""
+    if len(values) <= most:
+        return list(values)
+    parts = np.array_split(np.array(values, dtype=float), most)
+    return [(float(part[:, 0].mean()), float(part[:, 1].mean())) for part in parts]
+
+
+def _ending(path: Path, ending: str) -> Path:
+    """With an ending, whatever dots are in the name."""
+    return path.with_name(path.name + ending)
+
+
 def _variables(styles: Mapping[str, RowStyle]) -> dict[str, str]:
     rows = {style.light: color_variable(styles, row) for row, style in styles.items()}
     return {INK: "--ink", MUTED: "--muted", GRID: "--grid", PASSED: "--passed", FAILED: "--failed", **rows}
-
-
-def _figure(rows: int, columns: int, inches: tuple[float, float], sharey: bool = False) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=inches, layout="constrained")
-    panels = list(np.atleast_1d(figure.subplots(rows, columns, sharey=sharey)).flat)
-    for axes in panels:
-        axes.spines[["top", "right", "left"]].set_visible(False)
-    return figure, panels
 
 
 def _settings() -> dict[str, Any]:
@@ -273,9 +177,11 @@ def _settings() -> dict[str, Any]:
         "xtick.color": MUTED,
         "ytick.color": MUTED,
         "xtick.minor.size": 0,
+        "ytick.minor.size": 0,
         "xtick.major.size": 3,
         "ytick.major.size": 0,
         "text.parse_math": False,  # a row's label may hold a dollar sign
+        "axes.unicode_minus": True,
         "svg.fonttype": "none",
     }
 
@@ -285,44 +191,3 @@ def _font() -> str:
     """The first of the fonts we like that is installed; matplotlib always brings the last."""
     installed = set(font_manager.get_font_names())
     return next(name for name in ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans") if name in installed)
-
-
-def _legend(figure: Figure, rows: Sequence[str], styles: Mapping[str, RowStyle]) -> None:
-    axes = figure.axes[0]
-    look: dict[str, Any] = {"linewidth": 0, "markersize": 6, "markeredgewidth": 0}
-    handles = [axes.plot([], [], color=styles[row].light, marker=styles[row].marker, **look)[0] for row in rows]
-    columns = min(6, len(rows))
-    figure.legend(handles, list(rows), loc="outside upper left", ncols=columns, frameon=False, handletextpad=0.1, columnspacing=1.4)
-
-
-def _cost_point(axes: Axes, point: Point, cost: float | None, style: RowStyle) -> None:
-    quality = 100 * point.quality
-    if not cost:
-        axes.axhline(quality, color=style.light, linewidth=1.3, linestyle=style.dash)
-        return
-    if point.low is not None and point.high is not None:
-        axes.plot([cost, cost], [100 * point.low, 100 * point.high], color=style.light, linewidth=1.6, alpha=0.6, solid_capstyle="round")
-    axes.plot([cost], [quality], color=style.light, marker=style.marker, markersize=8, markeredgewidth=0, linewidth=0)
-
-
-def _cost_axis(axes: Axes, costs: Sequence[float], formatter: Callable[[float, int], str]) -> None:
-    axes.xaxis.set_major_formatter(FuncFormatter(formatter))
-    if not costs:
-        return
-    low, high = min(costs), max(costs)
-    if high / low > 20:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(formatter))
-        axes.set_xlim(low / 2.5, high * 2.5)
-    else:
-        axes.set_xlim(0, 1.15 * high)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Running mean over a tenth of the curve, over what there is of it at the ends."""
-    half = max(1, len(losses) // 20)
-    sums = np.concatenate([[0.0], np.cumsum(losses)])
-    index = np.arange(len(losses))
-    start, end = np.maximum(index - half, 0), np.minimum(index + half + 1, len(losses))
-    return np.asarray((sums[end] - sums[start]) / (end - start))

@@ -7,44 +7,47 @@ here, and torch is not imported: the same records give the same report, byte for
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from codetune.data import benchmarks
-from codetune.errors import UserError
-from codetune.records import Json, Problem
+from codetune.records import Json
 from codetune.study import words
-from codetune.study.cells import Study, Unfinished, read_problems, read_study
+from codetune.study.browse import Browser, browser
+from codetune.study.cells import Study, Unfinished
 from codetune.study.conclusions import conclusions
-from codetune.study.examples import RULE, Example, choose_examples, highlighted
+from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
+from codetune.study.findings import advice_of
 from codetune.study.gate_view import GateLine, GateMessage, gate_lines, gate_messages, gates_summary
+from codetune.study.grounds import Recommendation
+from codetune.study.main_table import CODE_MARK, MainTable, main_table
+from codetune.study.measure_view import MeasureTable, measure_tables
+from codetune.study.numbers import write_numbers
 from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
-from codetune.study.summary import Block, blocks_of, cell_json
+from codetune.study.published_view import PublishedView, published_view
+from codetune.study.rendering import render, write_page
+from codetune.study.study_figures import write_study_figures
+from codetune.study.summary import Block, cell_json, read_blocks
 from codetune.study.verdicts import verdicts_json
 from codetune.study.view import (
     MARK,
     DifferencePanel,
     FamilyTable,
-    MainTable,
+    JudgementView,
     MetricTable,
     Names,
     Tile,
     VerdictTable,
     difference_panel,
     family_tables,
-    main_table,
+    judgement_view,
     metric_tables,
     tiles,
     verdict_tables,
 )
+from codetune.study.votes import Judgement, read_judgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,9 @@ class Report:
     html: Path
     markdown: Path
     plots: tuple[Path, ...]
+    numbers: tuple[Path, ...]
     headlines: tuple[str, ...]
+    notes: tuple[str, ...]  # what could not be written, and what to do
     unfinished: tuple[Unfinished, ...]
 
 
@@ -69,15 +74,26 @@ class BlockPage:
     tiles: Sequence[Tile]
     table: MainTable
     metrics: Sequence[MetricTable]
+    measures: Sequence[MeasureTable]
     differences: Sequence[DifferencePanel]
     figures: Sequence[BlockFigure]
     verdicts: Sequence[VerdictTable]
     families: Sequence[FamilyTable]
     examples: Sequence[Example]
     examples_title: str
+    judgements: Sequence[JudgementView]
     gates: Sequence[GateLine]
     gate_messages: Sequence[GateMessage]
     gates_summary: str
+    advice: Recommendation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the table of contents."""
+
+    anchor: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,11 @@ class Page:
     title: str
     colors: Mapping[str, RowStyle]  # CSS variable -> style
     row_colors: Mapping[str, str]  # row -> CSS variable
+    overview: MainTable | None  # over all blocks, where there are several
+    published: PublishedView | None
+    figures: Sequence[BlockFigure]  # of the study, beyond those of a block
     blocks: Sequence[BlockPage]
+    browser: Browser | None
     unfinished: Sequence[Unfinished]
     finished: int
     facts: Sequence[FactCard]
@@ -95,6 +115,23 @@ class Page:
     recipe: str
     rule: str = RULE
     mark: str = MARK
+    code_mark: str = CODE_MARK
+
+    @property
+    def contents(self) -> list[Entry]:
+        """Where the page leads: of a single model its parts, of several the overview and each of them."""
+        entries = [Entry("overview", "Overview")] if self.overview else []
+        entries += [Entry("published", "Published figures")] if self.published else []
+        figures = [Entry("study-figures", "The study in figures")] if self.figures else []
+        entries += [*figures, Entry("models", "Each model")] if self.overview else []
+        for block in () if self.overview else self.blocks:
+            parts: dict[str, object] = {"Results": True, "Measures": block.measures, "Differences": block.differences}
+            parts |= {"Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
+            parts |= {"Families": block.families, "Gates": block.gates}
+            entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in parts.items() if there]
+        entries += figures if not self.overview else []
+        entries += [Entry("browse", "Completions")] if self.browser else []
+        return [*entries, Entry("provenance", "What produced it")]
 
 
 def write_report(study_dir: Path) -> Report:
@@ -102,16 +139,22 @@ def write_report(study_dir: Path) -> Report:
 
     Raises UserError where the folder holds no study.
     """
-    study, blocks = _read(study_dir)
+    study, blocks = read_blocks(study_dir)
     labels = list(dict.fromkeys(row.label for block in blocks for row in block.rows))
     styles = style_of(labels)
     colors = {label: color_variable(styles, label) for label in labels}
-    pages = [_block_page(block, number, len(blocks), study_dir / "plots", styles) for number, block in enumerate(blocks)]
+    judgements = read_judgements(study_dir)
+    pages = [_block_page(study, block, number, len(blocks), styles, judgements) for number, block in enumerate(blocks)]
+    anchors = [page.anchor for page in pages]
     page = Page(
         title=study.name,
         colors={colors[label]: style for label, style in styles.items()},
         row_colors=colors,
+        overview=main_table(blocks, anchors, colors) if len(blocks) > 1 else None,
+        published=published_view(str(study.recipe.get("published") or ""), blocks),
+        figures=write_study_figures(study, blocks, study_dir / "plots", styles) if blocks else [],
         blocks=pages,
+        browser=browser(blocks, anchors, colors),
         unfinished=study.unfinished,
         finished=len(study.cells),
         facts=fact_cards(study),
@@ -119,15 +162,18 @@ def write_report(study_dir: Path) -> Report:
         recipe=json.dumps(study.recipe, indent=2, ensure_ascii=False),
     )
     html, markdown = study_dir / "report.html", study_dir / "report.md"
-    _write(html, _environment(autoescape=True).get_template("report_html.jinja").render(page=page))
-    _write(markdown, _environment(autoescape=False).get_template("report_md.jinja").render(page=page))
-    plots = tuple(figure.path.with_suffix(ending) for shown in pages for figure in shown.figures for ending in (".png", ".svg"))
-    return Report(html, markdown, plots, tuple(shown.headline for shown in pages), study.unfinished)
+    write_page(html, render("report.html.jinja", page=page))
+    write_page(markdown, render("report.md.jinja", page=page))
+    figures = [*page.figures, *(figure for shown in pages for figure in shown.figures)]
+    plots = tuple(figure.path.with_suffix(ending) for figure in figures for ending in (".png", ".svg"))
+    numbers, missing = write_numbers(study_dir, blocks)
+    notes = (missing,) if missing else ()
+    return Report(html, markdown, plots, numbers, tuple(shown.headline for shown in pages), notes, study.unfinished)
 
 
 def report_json(study_dir: Path) -> Json:
     """The comparison as data: `cells` (one per model x method x data), `unfinished`, `headlines`. Raises UserError as above."""
-    study, blocks = _read(study_dir)
+    study, blocks = read_blocks(study_dir)
     return {
         "study": study.name,
         "headlines": [words.headline(block) for block in blocks],
@@ -138,96 +184,39 @@ def report_json(study_dir: Path) -> Json:
     }
 
 
-def _read(study_dir: Path) -> tuple[Study, list[Block]]:
-    study = read_study(study_dir)
-    names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
-    return study, blocks_of(study, {name: _problems(study_dir, name) for name in names})
-
-
-def _problems(study_dir: Path, benchmark: str) -> Sequence[Problem]:
-    """As the study kept them, else as they load today; without either the report shows no instructions and references."""
-    kept = read_problems(study_dir, benchmark)
-    if kept:
-        return kept
-    try:
-        return benchmarks.load(benchmark).problems
-    except UserError:
-        return ()
-
-
-def _block_page(block: Block, number: int, total: int, plots: Path, styles: Mapping[str, RowStyle]) -> BlockPage:
-    names = Names({label: color_variable(styles, label) for label in styles}, frozenset(r.label for r in block.rows if r.invalid_cause))
-    prefix = f"{number + 1}-" if total > 1 else ""
+def _block_page(
+    study: Study, block: Block, number: int, total: int, styles: Mapping[str, RowStyle], judgements: Sequence[Judgement]
+) -> BlockPage:
+    colors = {label: color_variable(styles, label) for label in styles}
+    names = Names(colors, frozenset(r.label for r in block.rows if r.invalid_cause))
+    anchor, prefix = f"block-{number + 1}", f"{number + 1}-" if total > 1 else ""
     first = block.benchmarks[0] if block.benchmarks else ""
     examples = choose_examples(block, first) if first else []
     return BlockPage(
-        anchor=f"block-{number + 1}",
+        anchor=anchor,
         title=f"{block.model} on {block.data}",
         headline=words.headline(block),
         coverage=words.coverage(block),
         tiles=tiles(block),
-        table=main_table(block, names),
+        table=main_table([block], [anchor], colors),
         metrics=metric_tables(block, names),
+        measures=measure_tables(block, names),
         differences=[difference_panel(block, names, benchmark) for benchmark in block.benchmarks],
-        figures=write_block_figures(block, plots, prefix, styles),
+        figures=write_block_figures(block, study.path / "plots", prefix, styles),
         verdicts=verdict_tables(block, names),
         families=family_tables(block, names),
         examples=examples,
         examples_title=f"{_count(len(examples))} completions of {first}, side by side",
+        judgements=[judgement_view(block, names, one) for one in judgements if (one.model, one.data) == (block.model, block.data)],
         gates=gate_lines(block),
         gate_messages=gate_messages(block),
         gates_summary=gates_summary(block),
+        advice=advice_of(study, block),
     )
 
 
-def _environment(autoescape: bool) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("codetune.study", "."), autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"python": _python, "fenced": fenced, "plain": plain, "first_line": _first_line, "ticks": _ticks}
-    return environment
-
-
-def fenced(code: str, language: str = "python") -> str:
-    """A Markdown code block whose fence is longer than any run of backticks inside it."""
-    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}"
-
-
-def plain(text: str) -> str:
-    """Text for Markdown: no markup, no HTML, no table cell broken, on one line.
-
-    >>> plain("a|b <i>*c*")
-    'a&#124;b &lt;i&gt;&#42;c&#42;'
-    """
-    return re.sub(r"[&<>|*_`\[\]\\#!~]", lambda found: _ENTITIES.get(found[0], f"&#{ord(found[0])};"), " ".join(text.split()))
-
-
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 
 def _count(number: int) -> str:
     return _NUMBERS[number] if number < len(_NUMBERS) else str(number)
-
-
-def _python(code: str) -> Markup:
-    return Markup(highlighted(code))
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def _ticks(text: str) -> Markup:
-    """Text with its `back-ticked` parts as code, all of it escaped."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never meets half a report."""
-    partial = path.with_name(path.name + ".partial")
-    # A lone surrogate in a completion is valid JSON and not valid UTF-8.
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(partial, path)

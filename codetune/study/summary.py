@@ -8,18 +8,37 @@ from __future__ import annotations
 
 import statistics as stdlib_statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 
-from codetune.records import Json, Problem
-from codetune.score.comparisons import LEVEL, holm
-from codetune.study.cells import BASE, FEW_SHOT, BenchmarkSummary, Cell, Outcome, Study, read_outcomes
-from codetune.study.gates import OVERLAP, Gate, Level
-from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
+from codetune.data import benchmarks
+from codetune.errors import UserError
+from codetune.records import Json, Problem, to_json
+from codetune.study.cell_evidence import Diagnosis
+from codetune.study.cells import (
+    BASE,
+    FEW_SHOT,
+    TUNED,
+    BenchmarkSummary,
+    Cell,
+    Outcome,
+    Study,
+    read_curve,
+    read_outcomes,
+    read_problems,
+    read_study,
+    stands_beside,
+)
+from codetune.study.differences import Difference, corrected
+from codetune.study.gates import CODEBLEU_GATE, OVERLAP, Gate, Level
+from codetune.study.intervals import Kind, Scored, bleu_interval, mean_interval, paired_gap, table_of
+from codetune.study.measures import Spread, changes, first_at, spreads
 
 ROW_ORDER = (BASE, FEW_SHOT, "full", "lora", "prefix_tuning", "prompt_tuning")
 PASS = "pass@1"
+STRUCK_METRICS = ("codebleu", "codebleu_lexed")  # where CodeBLEU is high and BLEU near 0
 TEXT_SCORE = "bleu"  # what is compared where nothing is executed
 
 
@@ -48,7 +67,7 @@ class Row:
     @property
     def is_base(self) -> bool:
         """Whether the model was left as it is; such rows are what the others are compared with."""
-        return all(cell.train is None for cell in self.cells)
+        return all(cell.train is None and not cell.brought for cell in self.cells)
 
     @property
     def invalid_cause(self) -> str:
@@ -63,9 +82,22 @@ class Row:
         """What must be said beside the row's numbers on a benchmark: that the training data overlaps it, where that is published anyway."""
         return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{OVERLAP}")
 
+    def codebleu_struck(self, benchmark: str) -> str:
+        """Why the row's CodeBLEU on a benchmark says nothing, "" where it does: it is high where BLEU is near 0."""
+        return self._messages("warning", lambda gate: gate.name == f"{benchmark}:{CODEBLEU_GATE}")
+
     def _messages(self, level: Level, wanted: Callable[[Gate], bool]) -> str:
         found = [gate.message or gate.name for cell in self.cells for gate in cell.gates if gate.level == level and wanted(gate)]
         return "; ".join(dict.fromkeys(found))
+
+    @property
+    def diagnoses(self) -> Mapping[Diagnosis, tuple[int, ...]]:
+        """What the evidence of its cells points to, each with the seeds that it was found with."""
+        found: dict[Diagnosis, tuple[int, ...]] = {}
+        for cell in self.cells:
+            for each in cell.diagnosis:
+                found[each] = (*found.get(each, ()), cell.seed)
+        return found
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -88,6 +120,11 @@ class Row:
     def adapter_bytes(self) -> float | None:
         return self._mean_of(cell.train.adapter_bytes for cell in self.cells if cell.train)
 
+    @cached_property
+    def measured(self) -> dict[str, Spread]:
+        """What docs/measures.md has besides scores, over the row's seeds."""
+        return spreads(cell.measures for cell in self.cells)
+
     @property
     def peak_memory_bytes(self) -> float | None:
         """The largest over seeds: of training where that was measured, else of the whole cell."""
@@ -97,40 +134,6 @@ class Row:
     def _mean_of(self, values: Iterable[float | None]) -> float | None:
         present = [value for value in values if value is not None]
         return stdlib_statistics.fmean(present) if present else None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """`row` minus `other` on one benchmark, paired by problem; in 0..1.
-
-    `p_corrected` is Holm's, over the `family`: every pair of valid rows of one model x data on one benchmark, comparisons with the base
-    among them. The interval is the pair's own, not corrected.
-    """
-
-    row: str
-    other: str
-    benchmark: str
-    mean: float
-    gap: PairedGap | None  # None where the records permit no interval
-    p_corrected: float | None = None  # None where there is no test, or a row is not valid
-    family: int = 0
-
-    @property
-    def low(self) -> float | None:
-        return self.gap.low if self.gap else None
-
-    @property
-    def high(self) -> float | None:
-        return self.gap.high if self.gap else None
-
-    @property
-    def distinct(self) -> bool:
-        """Whether the two are told apart, after correction for the number of comparisons."""
-        return self.p_corrected is not None and self.p_corrected < LEVEL
-
-    def turned(self) -> Difference:
-        """`other` minus `row`."""
-        return replace(self, row=self.other, other=self.row, mean=-self.mean, gap=self.gap and self.gap.turned())
 
 
 @dataclass(frozen=True, eq=False)  # one is itself: what was found of it is kept
@@ -156,12 +159,43 @@ class Block:
     def executes(self, benchmark: str) -> bool:
         return any(cell.benchmarks[benchmark].pass_at_k for row in self.rows for cell in row.cells if benchmark in cell.benchmarks)
 
+    @cached_property
+    def common_loss(self) -> float | None:
+        """The validation loss that every valid trained cell reached: the best one of the cell that came the least far."""
+        trained = [cell.train.best_val_loss for row in self.rows if not row.invalid_cause for cell in row.cells if cell.train]
+        return max((loss for loss in trained if loss is not None), default=None)
+
+    def to_common_loss(self, row: Row) -> tuple[float | None, float | None]:
+        """Seconds of training, and tokens, after which a row's validation loss first was as low; means over seeds."""
+        if self.common_loss is None or row.invalid_cause:
+            return None, None
+        reached = [first_at(read_curve(cell), self.common_loss) for cell in row.cells if cell.train]
+        found = [each for each in reached if each is not None]
+        if not found or len(found) < len(reached):
+            return None, None
+        seconds = [each.seconds for each in found if each.seconds is not None]
+        return stdlib_statistics.fmean(seconds) if seconds else None, stdlib_statistics.fmean(each.tokens for each in found)
+
+    def measured(self, row: Row) -> dict[str, Spread]:
+        """A row's measures, with those that need the others: change against base, time to the loss that all reached."""
+        found = dict(row.measured)
+        if self.base is not None and row is not self.base:
+            found |= changes(row.measured, self.base.measured)
+        seconds, tokens = self.to_common_loss(row)
+        more = {"time_to_common_loss_s": seconds, "time_to_common_loss_tokens": tokens}
+        return found | {name: Spread(value, value, value) for name, value in more.items() if value is not None}
+
     def score_name(self, benchmark: str) -> str:
         """The metric that decides on a benchmark."""
         return PASS if self.executes(benchmark) else TEXT_SCORE
 
     def score(self, row: Row, benchmark: str) -> Measure | None:
         return row.measures.get(f"{benchmark}:{self.score_name(benchmark)}")
+
+    @property
+    def pretrained_on(self) -> str:
+        """What the model's family had read, as the recipe says: text, code, both, or "" where it says nothing."""
+        return next((str(found) for row in self.rows for cell in row.cells if (found := cell.factors.get("pretrained_on"))), "")
 
     @property
     def base(self) -> Row | None:
@@ -188,16 +222,10 @@ class Block:
 
     @cached_property
     def _families(self) -> Mapping[str, Mapping[tuple[str, str], Difference]]:
-        return {benchmark: self._family(benchmark) for benchmark in self.benchmarks}
+        def pairs(benchmark: str) -> Iterable[Difference | None]:
+            return (self._pair(row, other, benchmark) for other, row in combinations(self.valid_rows(benchmark), 2))
 
-    def _family(self, benchmark: str) -> Mapping[tuple[str, str], Difference]:
-        pairs = [self._pair(row, other, benchmark) for other, row in combinations(self.valid_rows(benchmark), 2)]
-        found = [pair for pair in pairs if pair is not None]
-        tested = {index: pair.gap.p_value for index, pair in enumerate(found) if pair.gap is not None}
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        return {
-            (pair.row, pair.other): replace(pair, p_corrected=corrected.get(index), family=len(tested)) for index, pair in enumerate(found)
-        }
+        return {benchmark: corrected(pairs(benchmark)) for benchmark in self.benchmarks}
 
     def _pair(self, row: Row, other: Row, benchmark: str) -> Difference | None:
         ours, theirs = self.score(row, benchmark), self.score(other, benchmark)
@@ -213,20 +241,45 @@ class Block:
 
 def blocks_of(study: Study, problems: Mapping[str, Sequence[Problem]]) -> list[Block]:
     """One block per model x data that has a tuned row; base rows that name no data of their own join every block of their model."""
-    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
-    keys = dict.fromkeys((cell.model, cell.data) for cell in tuned)
     labels = [str(method.get("label") or method.get("name")) for method in study.recipe.get("methods", ()) if isinstance(method, dict)]
-    blocks = []
-    for model, data in keys:
+    return [_block(model, data, members, problems, labels) for (model, data), members in cells_of_blocks(study).items()]
+
+
+def cells_of_blocks(study: Study) -> dict[tuple[str, str], list[Cell]]:
+    """(model, data) -> the cells of that block."""
+    tuned = [cell for cell in study.cells if cell.train is not None] or study.cells
+    blocks = {}
+    for model, data in dict.fromkeys((cell.model, cell.data) for cell in tuned):
         own_data = {cell.data for cell in tuned if cell.model == model}
-        members = [c for c in study.cells if c.model == model and (c.data == data or (c.train is None and c.data not in own_data))]
-        blocks.append(_block(model, data, members, problems, labels))
+        one = next(cell for cell in tuned if (cell.model, cell.data) == (model, data))
+        beside = [c for c in study.cells if c.model == model and c.train is None and c.data != data]
+        joining = [c for c in beside if stands_beside(c, one) or (not c.factors and c.data not in own_data)]
+        blocks[model, data] = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
     return blocks
+
+
+def read_blocks(study_dir: Path) -> tuple[Study, list[Block]]:
+    """A study's folder as blocks. Raises UserError where the folder holds no study."""
+    study = read_study(study_dir)
+    names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
+    return study, blocks_of(study, {name: problems_of(study_dir, name) for name in names})
+
+
+def problems_of(study_dir: Path, benchmark: str) -> Sequence[Problem]:
+    """As the study kept them, else as they load today; without either the report shows no instructions and references."""
+    kept = read_problems(study_dir, benchmark)
+    if kept:
+        return kept
+    try:
+        return benchmarks.load(benchmark).problems
+    except UserError:
+        return ()
 
 
 def cell_json(block: Block, row: Row) -> Json:
     """One entry of `cells` in `study report --json`."""
     invalid_on = {name: cause for name in block.benchmarks if (cause := row.invalid_on(name)) and not row.invalid_cause}
+    measured = block.measured(row)
     causes = [row.invalid_cause] if row.invalid_cause else [f"{name}: {cause}" for name, cause in invalid_on.items()]
     return {
         "model": block.model,
@@ -237,12 +290,16 @@ def cell_json(block: Block, row: Row) -> Json:
         "ci95": {name: [m.low, m.high] for name, m in row.measures.items() if m.low is not None and m.high is not None},
         "trainable_share": row.trainable_share,
         "peak_memory_bytes": row.peak_memory_bytes,
+        "measures": {name: spread.mean for name, spread in measured.items()},  # docs/measures.md
+        "measures_range": {name: [spread.low, spread.high] for name, spread in measured.items()},  # over seeds
         "train_seconds": row.train_seconds,
         "tokens_per_s": row.tokens_per_s,
         "valid": not causes,
         "invalid_cause": "; ".join(causes) or None,
         "invalid_on": invalid_on,  # benchmarks whose scores alone do not stand
         "marks": {name: mark for name in block.benchmarks if (mark := row.mark_on(name))},
+        "struck_metrics": {name: list(STRUCK_METRICS) for name in block.benchmarks if row.codebleu_struck(name)},
+        "diagnosis": [to_json(found) | {"seeds": list(seeds)} for found, seeds in row.diagnoses.items()],
     }
 
 
@@ -250,7 +307,7 @@ def _block(model: str, data: str, cells: Sequence[Cell], problems: Mapping[str, 
     by_row: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.seed):
         by_row.setdefault(cell.row, []).append(cell)
-    order = [*ROW_ORDER[:2], *labels, *ROW_ORDER[2:]]
+    order = [*ROW_ORDER[:2], *(name for label in labels for name in (label, f"{label} {TUNED}")), *ROW_ORDER[2:]]
     names = sorted(by_row, key=lambda name: (order.index(name) if name in order else len(order), name))
     outcomes = {
         (name, benchmark): {cell.seed: read_outcomes(cell, benchmark) for cell in by_row[name] if benchmark in cell.benchmarks}

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from codetune.records import Verdict
-from codetune.study.summary import PASS, Block, Difference, Measure, Row
+from codetune.study.summary import Block, Difference, Measure, Row
 from codetune.study.tables import (
     MISSING,
     format_bytes,
+    format_percent,
     format_points,
     format_rate,
     format_score,
     format_seconds,
     format_small_percent,
 )
+from codetune.study.votes import Judgement, preference_sentences
 from codetune.study.words import interval_text, metric_name, paired_detail, told_apart
 
 MARK = "†overlap"  # beside a number whose test is in the training data, where the recipe publishes it anyway
-TEXT_COLUMNS = ("bleu", "codebleu", "rouge_l", "syntax_valid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,61 +31,6 @@ class RowName:
     label: str
     color: str
     valid: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class IntervalBar:
-    """A small bar on a scale of 0 to 100, with the interval's lower end and width."""
-
-    value: float
-    low: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
-class TableCell:
-    """One number of the main table: `note` is its interval, `sort` what it is sorted by ("" sorts last).
-
-    A number that is not `valid` is struck out; `mark` is what must be known of one that is shown anyway.
-    """
-
-    text: str
-    note: str = ""
-    best: bool = False
-    sort: str = ""
-    bar: IntervalBar | None = None
-    valid: bool = True
-    mark: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    label: str
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnGroup:
-    label: str
-    span: int
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    label: str
-    color: str
-    valid: bool
-    invalid_cause: str
-    warnings: str
-    cells: tuple[TableCell, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MainTable:
-    groups: tuple[ColumnGroup, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[TableRow, ...]
-    marks: tuple[str, ...]  # what the marked numbers are marked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +107,37 @@ class FamilyTable:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgementLine:
+    """One question: votes for either row and for neither, and the share of decided votes for the first with its interval."""
+
+    question: str
+    first: int
+    same: int
+    second: int
+    rate: str
+    interval: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementView:
+    """One blind sheet beside what the metrics say of its two rows."""
+
+    title: str
+    first: RowName
+    second: RowName
+    judges: str
+    lines: tuple[JudgementLine, ...]
+    metrics: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     label: str
     value: str
     note: str
     unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A column of the main table before it is written: a value per row, and which end is better (0: neither)."""
-
-    column: Column
-    values: tuple[Measure | None, ...]
-    write: Callable[[float | None], str]
-    better: int = 0
-    bar: bool = False
-    benchmark: str = ""  # whose numbers these are; "" for costs
 
 
 @dataclass(frozen=True)
@@ -193,26 +153,6 @@ class Names:
     def on(self, row: Row, benchmark: str) -> RowName:
         """The row as one that has numbers on a benchmark: struck out where these do not stand, marked where they overlap."""
         return RowName(row.label + (f" {MARK}" if row.mark_on(benchmark) else ""), self.colors[row.label], not row.invalid_on(benchmark))
-
-
-def main_table(block: Block, names: Names) -> MainTable:
-    """Method against quality and cost, the best valid value of each quality column marked."""
-    executed = [name for name in block.benchmarks if block.executes(name)]
-    quality = [_scores(block, name, PASS, name, "pass@1, %", bar=True) for name in executed]
-    text_on = block.benchmarks[0] if block.benchmarks else ""
-    text = [_scores(block, text_on, metric, metric_name(metric), "%" if metric == "syntax_valid" else "") for metric in TEXT_COLUMNS]
-    cost = _costs(block)
-    columns = [*quality, *text, *cost]
-    groups = [ColumnGroup("tests passed", len(quality))] if quality else []
-    groups += [ColumnGroup(f"text, on {text_on}", len(text)), ColumnGroup("cost", len(cost))]
-    rows = []
-    for index, row in enumerate(block.rows):
-        cells = tuple(_table_cell(block, column, index) for column in columns)
-        name = names.of(row.label)
-        causes = [row.invalid_cause] if row.invalid_cause else [f"{on}: {why}" for on in block.benchmarks if (why := row.invalid_on(on))]
-        rows.append(TableRow(name.label, name.color, name.valid, "; ".join(causes), "; ".join(row.warnings), cells))
-    marks = tuple(f"{row.label} on {name}: {mark}" for row in block.rows for name in block.benchmarks if (mark := row.mark_on(name)))
-    return MainTable(tuple(groups), tuple(column.column for column in columns), tuple(rows), marks)
 
 
 def metric_tables(block: Block, names: Names) -> list[MetricTable]:
@@ -289,6 +229,27 @@ def family_tables(block: Block, names: Names) -> list[FamilyTable]:
     return tables
 
 
+def judgement_view(block: Block, names: Names, judgement: Judgement) -> JudgementView:
+    """What people said of two rows, and the metrics of the same two on the same benchmark."""
+    lines = []
+    for one in judgement.preferences:
+        interval = interval_text(one.low, one.high)
+        apart = one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high
+        said = "no decided vote" if one.rate is None else "told apart" if apart else "not told apart"
+        lines.append(JudgementLine(one.question, one.first, one.same, one.second, format_percent(one.rate), interval, said))
+    labels = [row.label for row in block.rows]
+    shown = [names.of(label) if label in labels else RowName(label, "--muted") for label in judgement.rows]
+    metrics = []
+    for metric in dict.fromkeys((block.score_name(judgement.benchmark), "bleu", "codebleu")):
+        key = f"{judgement.benchmark}:{metric}"
+        both = (row for row in block.rows if row.label in judgement.rows and key in row.measures)
+        values = [f"{row.label} {_with_interval(row.measures[key])}" for row in both]
+        metrics += [f"{metric_name(metric)}: {', '.join(values)}"] if values else []
+    judges = f"{len(judgement.judges)} judge{'' if len(judgement.judges) == 1 else 's'}"
+    sentences = tuple(preference_sentences(judgement)[len(judgement.preferences) :])
+    return JudgementView(judgement.title, shown[0], shown[1], judges, tuple(lines), tuple(metrics), sentences)
+
+
 def tiles(block: Block) -> list[Tile]:
     """The few figures one looks for first."""
     if not block.benchmarks or not (ranked := block.ranked(block.benchmarks[0])):
@@ -310,39 +271,6 @@ def tiles(block: Block) -> list[Tile]:
         size = f"{format_bytes(best.adapter_bytes)} to keep" if best.adapter_bytes else ""
         found.append(Tile("parameters trained", format_small_percent(best.trainable_share), size))
     return found
-
-
-def _scores(block: Block, benchmark: str, metric: str, label: str, unit: str, bar: bool = False) -> _Measured:
-    values = tuple(row.measures.get(f"{benchmark}:{metric}") for row in block.rows)
-    return _Measured(Column(label, unit), values, format_score, better=1, bar=bar, benchmark=benchmark)
-
-
-def _costs(block: Block) -> list[_Measured]:
-    def column(label: str, unit: str, value: Callable[[Row], float | None], write: Callable[[float | None], str]) -> _Measured:
-        found = [value(row) for row in block.rows]
-        return _Measured(Column(label, unit), tuple(None if v is None else Measure(v) for v in found), write)
-
-    return [
-        column("trained", "of parameters", lambda row: row.trainable_share, format_small_percent),
-        column("memory", "peak", lambda row: row.peak_memory_bytes, format_bytes),
-        column("time", "training", lambda row: row.train_seconds, format_seconds),
-        column("tokens/s", "training", lambda row: row.tokens_per_s, format_rate),
-        column("adapter", "size", lambda row: row.adapter_bytes, format_bytes),
-    ]
-
-
-def _table_cell(block: Block, column: _Measured, index: int) -> TableCell:
-    measure = column.values[index]
-    if measure is None:
-        return TableCell(MISSING)
-    on, stands = column.benchmark, not block.rows[index].invalid_on(column.benchmark)
-    valid = [value.mean for value, row in zip(column.values, block.rows, strict=True) if value is not None and not row.invalid_on(on)]
-    best = bool(column.better) and stands and measure.mean == max(valid) > min(valid)
-    bar = None
-    if column.bar and measure.low is not None and measure.high is not None:
-        bar = IntervalBar(round(100 * measure.mean, 2), round(100 * measure.low, 2), round(100 * (measure.high - measure.low), 2))
-    interval = interval_text(measure.low, measure.high)
-    return TableCell(column.write(measure.mean), interval, best, repr(measure.mean), bar, stands, block.rows[index].mark_on(on))
 
 
 def _with_interval(measure: Measure | None) -> str:

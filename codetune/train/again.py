@@ -54,7 +54,7 @@ def determining(config: Json) -> Json:
     were found, how many rows are computed at once."""
     samples = set() if config["train"].get("monitor") == "pass_rate" else {"samples"}
     kept = {key: value for key, value in config.items() if key not in _WHERE | samples}
-    return _without(kept, {"train": CHANGES_NO_RESULT | CHANGES_ROUNDING})
+    return _without(kept, {"train": CHANGES_NO_RESULT | CHANGES_ROUNDING, "data": {"root"}})
 
 
 def _without(config: Json, keys: dict[str, Any]) -> Json:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from codetune.batches import Batch, collate
-from codetune.data.encode import endings
+from codetune.data.encode import CUT, endings
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
@@ -75,11 +76,20 @@ class Watch:
         }
 
 
-def eos_label_share(examples: TokenisedExamples, eos_id: int) -> float:
-    """The share of documents whose last token is EOS and counts for the loss; see `data.encode.endings`. Pieces that go on do not count."""
+def eos_labels(examples: TokenisedExamples, eos_id: int) -> dict[str, Any]:
+    """`eos_label_share`: of the documents, those whose last token is EOS and counts for the loss; `eos_label_causes`: the others, by why.
+
+    See `data.encode.endings`. Pieces that go on do not count.
+    """
     found = endings(examples.ids, examples.supervised, examples.offsets, (eos_id,))
+    causes = dict(found.causes)
+    if examples.continued and causes.get(CUT, 0) <= examples.continued:
+        causes.pop(CUT, None)
+    elif examples.continued:
+        causes[CUT] -= examples.continued
     whole = found.examples - examples.continued
-    return 1 - (sum(found.causes.values()) - examples.continued) / whole if whole else 0.0
+    share = 1 - (sum(found.causes.values()) - examples.continued) / whole if whole else 0.0
+    return {"eos_label_share": share, "eos_label_causes": causes}
 
 
 def _checksum(tensor: torch.Tensor) -> int:

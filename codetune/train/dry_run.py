@@ -32,7 +32,7 @@ from codetune.models.attention import use_document_attention
 from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import halve, no_dropout
-from codetune.models.machine import peak_memory_bytes
+from codetune.models.machine import peak_memory_bytes, reset_peak
 from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
@@ -101,7 +101,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     optimizer = make_optimizer(trained, train, method.learning_rate)
     adapted.root.train()
     gc.collect()
-    _reset_peak(where)
+    reset_peak(where)  # from here on, the peak is that of the steps
     loaded = _held(where)
     seconds, cpu_seconds, tokens = 0.0, 0.0, 0
     for step in material.steps:
@@ -152,14 +152,6 @@ def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:
 
 def _held(where: str) -> int:
     return int(torch.cuda.memory_allocated()) if where == "cuda" else int(psutil.Process().memory_info().rss)
-
-
-def _reset_peak(where: str) -> None:
-    """From here on, the peak is that of the steps. Linux forgets a process's peak on request."""
-    if where == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def main(path: Path) -> None:

@@ -21,15 +21,18 @@ from codetune.data.training import training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.families import Family
+from codetune.models.forward import summed_loss
 from codetune.models.load import LoadedModel
 from codetune.models.machine import hardware, peak_memory_bytes, process_bytes, versions
+from codetune.models.stages import tuned_hash
 from codetune.records import Json
 from codetune.runs import locked, read_rows, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
-from codetune.train.checks import Watch, difference, eos_label_share, probe_batch, probe_logits
+from codetune.train.checks import Watch, difference, eos_labels, probe_batch, probe_logits
 from codetune.train.loop import train
 from codetune.train.material import prepare
 from codetune.train.monitor import validation_loss
+from codetune.train.movement import Start, start_scale, way_of
 from codetune.train.out_of_memory import memory_limits, shortage_of
 from codetune.train.parallel import ALONE, Group
 from codetune.train.precision import autocast, on_this_machine
@@ -51,6 +54,7 @@ class Before:
     probe: Batch
     logits: torch.Tensor
     loss: float | None
+    probe_loss: float
 
 
 def finetune(
@@ -92,9 +96,12 @@ def finetune(
         with memory_limits(folder, shortage_of(recipe, loaded.model.config, material)):
             before = _untuned(recipe, run)
             run = replace(run, adapted=adapt(recipe, loaded), sampler=sampler_of(loaded) if sampler_of else None)
-            watch = Watch.over(run.adapted)
+            watch, start = Watch.over(run.adapted), Start.of(run.adapted)
+            begun: Json = {"start_scale": start_scale(run.adapted), "probe_loss": [before.probe_loss]}
+            begun["probe_loss"].append(_probe_loss(recipe, run.adapted, run.family, before.probe))
             progress = _train(recipe, run, warn)
-        measured = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
+        measured: Json = {"peak_memory_bytes": peak_memory_bytes(recipe.device), "processes": group.size} | (notes or {})
+        measured |= {"energy_j": progress.energy_j if progress.step else None, "energy_source": run.meter.source}
         tuned = run.whole()
         if not group.leads:
             return group.share({})
@@ -103,9 +110,11 @@ def finetune(
         summary |= {"model_hash": loaded.model_hash, "base_format": loaded.weights_format, "hardware": hardware(), "versions": versions()}
         summary["held_out"] = held_out(before.loss, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
+        summary["tuned_hash"] = tuned_hash(folder / ADAPTER)
         with memory_limits(folder):
-            summary["checks"] = watch.findings(tuned) | _checks(recipe, run, tuned, before, progress)
-        summary["checks"]["eos_label_share"] = eos_label_share(material.examples, loaded.tokenizer.eos_id)
+            begun["probe_loss"].append(_probe_loss(recipe, tuned, run.family, before.probe))
+            summary["checks"] = watch.findings(tuned) | begun | start.movement(tuned, _way(run, progress))
+            summary["checks"] |= _checks(recipe, run, tuned, before, progress) | eos_labels(material.examples, loaded.tokenizer.eos_id)
         if recipe.decontaminate is not None:
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         write_json(folder / RESULT, summary)
@@ -124,7 +133,7 @@ def _untuned(recipe: TrainRecipe, run: Run) -> Before:
     """Measured with the base model in the run."""
     probe = probe_batch(run.material.examples)
     loss = validation_loss(run) if run.material.validation is not None else None
-    return Before(probe, _probed(recipe, run.adapted, run.family, probe), loss)
+    return Before(probe, _probed(recipe, run.adapted, run.family, probe), loss, _probe_loss(recipe, run.adapted, run.family, probe))
 
 
 def _train(recipe: TrainRecipe, run: Run, warn: Callable[[str], None]) -> Progress:
@@ -149,6 +158,20 @@ def _checks(recipe: TrainRecipe, run: Run, tuned: Adapted, before: Before, progr
         again = reload(recipe, run.folder, whole=False)[1]
         found["reload_difference"] = difference(_probed(recipe, again, run.family, before.probe), logits)
     return found
+
+
+@torch.no_grad()
+def _probe_loss(recipe: TrainRecipe, adapted: Adapted, family: Family, probe: Batch) -> float:
+    """Mean loss of the probe's supervised tokens, in the precision of the training."""
+    adapted.root.eval()
+    with autocast(recipe.train, adapted.model.device):
+        return float(summed_loss(adapted, family, probe.to(adapted.model.device))) / max(1, probe.num_targets)
+
+
+def _way(run: Run, progress: Progress) -> float:
+    """How far the optimiser could have moved a weight of those that were kept."""
+    kept = progress.best_step if run.config.keep == "best" and progress.best_step is not None else progress.step
+    return way_of(run.config, run.learning_rate, kept, len(run.material.steps))
 
 
 def _probed(recipe: TrainRecipe, adapted: Adapted, family: Family, probe: Batch) -> torch.Tensor:

@@ -1,15 +1,35 @@
-"""What training changed on held-out text, in bits per byte: comparable between tokenizers, and of any base model."""
+"""Loss on text that was not trained on, in nats per token and in bits per byte: these are comparable between tokenizers and models."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import torch
 
+from codetune.batches import collate, make_rows
+from codetune.config import Packing
 from codetune.data.tokenise import TokenisedExamples
+from codetune.methods import Adapted
+from codetune.models.families import Family
+from codetune.models.forward import summed_loss
 from codetune.models.load import TextTokenizer
 
 _AT_ONCE = 256  # examples that are decoded in one call
+
+
+@torch.no_grad()
+def mean_loss(adapted: Adapted, family: Family, examples: TokenisedExamples, rows_at_once: int = 4) -> float:
+    """Nats per supervised token, in the precision of the weights as they are. Packed exactly, where the model is no encoder-decoder."""
+    adapted.root.eval()
+    packing: Packing = "padded" if family.encoder_decoder else "exact"
+    rows = make_rows(examples, packing, int(examples.lengths.max()), range(len(examples)))
+    total, count = 0.0, 0
+    for at in range(0, len(rows), rows_at_once):
+        batch = collate(examples, rows[at : at + rows_at_once], packing)
+        total += float(summed_loss(adapted, family, batch.to(adapted.model.device)))
+        count += batch.num_targets
+    return total / max(1, count)
 
 
 def bits_per_byte(loss: float, examples: TokenisedExamples, tokenizer: TextTokenizer) -> float:

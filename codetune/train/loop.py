@@ -57,6 +57,7 @@ def _wishes(run: Run, ending: type[BaseException] | None, since_saved_s: float) 
 
 
 def _one_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progress) -> None:
+    run.meter.lap()  # what was used since the last step is none of training's
     started, steps = time.perf_counter(), len(run.material.steps)
     rate = run.learning_rate * learning_rate_share(run.config, progress.step, steps)
     for group in optimizer.param_groups:
@@ -78,6 +79,8 @@ def _one_step(run: Run, trained: Trained, optimizer: Optimizer, progress: Progre
     progress.tokens += tokens
     progress.supervised_tokens += supervised
     progress.seconds += seconds
+    used = run.meter.lap()
+    progress.energy_j = None if used is None or progress.energy_j is None else progress.energy_j + used
     progress.first_loss = loss if progress.first_loss is None else progress.first_loss
     progress.last_loss = loss
     progress.recent_losses = [*progress.recent_losses, loss][-WINDOW:]

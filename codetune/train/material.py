@@ -9,6 +9,7 @@ from pathlib import Path
 
 from codetune.batches import make_rows
 from codetune.config import DataConfig, Packing, TrainRecipe
+from codetune.data.pack import tokens_of
 from codetune.data.tokenise import TokenisedExamples, load_examples
 from codetune.data.training import Maker, names_of, tokenise_documents, training_data
 from codetune.errors import UserError
@@ -34,7 +35,7 @@ def prepare(recipe: TrainRecipe, loaded: LoadedModel) -> Material:
         for held in filter(None, (examples, validation)):
             require_pairs(held, recipe.data.source)
     rows = make_rows(examples, config.packing, config.max_seq_len, range(len(examples)))
-    steps = plan_steps(rows, config.train_tokens, config.batch_tokens, recipe.seed)
+    steps = plan_steps(rows, config.tokens(sum(tokens_of(rows))), config.batch_tokens, recipe.seed)
     held_out_packing: Packing = "padded" if family.encoder_decoder else "exact"
     validation_rows = make_rows(validation, held_out_packing, config.max_seq_len, range(len(validation))) if validation is not None else []
     return Material(examples, rows, steps, validation, validation_rows, names or (lambda examples: []))

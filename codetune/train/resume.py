@@ -31,6 +31,7 @@ class Progress:
     tokens: int = 0
     supervised_tokens: int = 0
     seconds: float = 0.0  # training time, validation and saving left out
+    energy_j: float | None = 0.0  # in that time; None where a step of it could not be metered
     first_loss: float | None = None
     last_loss: float | None = None
     recent_losses: list[float] = field(default_factory=list)  # what a spike is measured against

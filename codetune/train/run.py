@@ -15,6 +15,7 @@ from codetune.data.pack import Row
 from codetune.data.tokenise import TokenisedExamples
 from codetune.errors import UserError
 from codetune.methods import Adapted
+from codetune.models.energy import EnergyMeter, open_meter
 from codetune.models.families import Family
 from codetune.models.forward import summed_loss
 from codetune.records import Json
@@ -81,6 +82,7 @@ class Run:
     group: Group = ALONE
     sampler: Sampler | None = None
     trackers: Trackers = field(default_factory=Trackers)
+    meter: EnergyMeter = field(default_factory=open_meter)
     shards: Shards | None = field(init=False, default=None)
     metrics: RowLog = field(init=False)
     samples: RowLog = field(init=False)

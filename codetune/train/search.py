@@ -112,7 +112,7 @@ def search(recipe: TrainRecipe, folder: Path, told: Told | None = None, sampler_
 def trial_recipe(recipe: TrainRecipe, number: int, settings: Settings) -> TrainRecipe:
     """A trial as a recipe of its own: these settings, a share of the tokens, nothing that changes no result."""
     assert recipe.search is not None
-    train = recipe.train.model_copy(update={"train_tokens": max(1, int(recipe.train.train_tokens * recipe.search.budget_share))})
+    train = recipe.train.part(recipe.search.budget_share)
     samples = recipe.samples if recipe.train.monitor == "pass_rate" else None
     less = {"name": f"{recipe.name}-trial-{number}", "search": None, "trackers": (), "out": None, "samples": samples, "train": train}
     return with_settings(recipe.model_copy(update=less), settings)

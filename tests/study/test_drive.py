@@ -23,6 +23,7 @@ from codetune.models.names import SHIPPED
 from codetune.records import Document
 from codetune.runs import read_json
 from codetune.study.drive import CellProgress, run_study
+from codetune.study.measures import of_the_machine
 from codetune.study.plan import plan_cells
 from codetune.study.report import report_json
 
@@ -222,7 +223,11 @@ def _wait_for(happened: Any, limit_s: float = 300) -> None:
 
 
 def _unmeasured(report: Any) -> Any:
-    return [{key: value for key, value in cell.items() if key not in MEASURED} for cell in report["cells"]]
+    cells = [{key: value for key, value in cell.items() if key not in MEASURED} for cell in report["cells"]]
+    for cell in cells:
+        for part in ("measures", "measures_range"):
+            cell[part] = {name: value for name, value in cell[part].items() if not of_the_machine(name)}
+    return cells
 
 
 def _timeless(path: Path) -> list[Any]:

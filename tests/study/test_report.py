@@ -15,7 +15,8 @@ from study_fixture import WAYS, build_study
 from codetune.errors import UserError
 from codetune.study.examples import MAX_CHARACTERS, capped, highlighted, spread_out
 from codetune.study.plots import style_of
-from codetune.study.report import fenced, plain, report_json, write_report
+from codetune.study.rendering import fenced, plain
+from codetune.study.report import report_json, write_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect"}
 HOSTILE = "</code></pre><script>alert('owned')</script><img src=x onerror=alert(1)>"
@@ -99,9 +100,12 @@ def test_what_a_model_wrote_is_text_and_never_markup(folder):
         result["provenance"]["versions"]["<script>"] = HOSTILE
 
     edit(folder, "base", poison)
+    file = folder / "problems-basics-known.jsonl"
+    problems = [json.loads(line) | {"instruction": HOSTILE, "reference": HOSTILE} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in problems))
     report = write_report(folder)
     page = parse(report.html)
-    assert page.scripts == 1  # the page's own
+    assert page.scripts == 4  # the page's own: theme, completions as data, browsing, tables
     assert not any("onerror" in attrs for _, attrs in page.tags)
     assert "".join(page.text).count(HOSTILE) >= 10
     outside_code = re.sub(r"^(`{3,})python\n.*?^\1$", "", report.markdown.read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -149,9 +153,16 @@ def test_the_same_records_give_the_same_bytes(written, folder):
         assert first.read_bytes() == second.read_bytes(), first.name
 
 
+TEXT_FIGURES = {
+    "quality", "differences", "cost-memory", "cost-time", "cost-share", "loss-training", "loss-validation", "study-pipeline",
+    "study-methods",
+}  # fmt: skip
+
+
 def test_every_figure_is_a_png_and_an_svg_and_stands_in_the_page(written):
     plots = {path.name for path in written[1].plots}
-    assert plots == {f"{stem}.{ending}" for stem in ("quality", "cost", "loss", "bleu-and-tests") for ending in ("png", "svg")}
+    stems = TEXT_FIGURES | {"bleu-and-tests", "bleu-and-pass-rate"}
+    assert plots == {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
     for path in written[1].plots:
         if path.suffix == ".svg":
             assert ElementTree.parse(path).getroot().tag.endswith("svg")
@@ -159,12 +170,12 @@ def test_every_figure_is_a_png_and_an_svg_and_stands_in_the_page(written):
             assert path.read_bytes().startswith(b"\x89PNG")
     page = written[1].html.read_text()
     figures = re.findall(r"<svg .*?</svg>", page, flags=re.DOTALL)
-    assert len(figures) == 4
+    assert len(figures) == len(stems)
     for figure in figures:
         ElementTree.fromstring(figure)
         assert not re.search(r"font(-family)?:", figure)  # nor a font that a reader may not have
         assert "#0072b2" not in figure.lower()  # colours follow the page's light or dark mode
-    assert "var(--row-" in figures[0]
+    assert any("var(--row-" in figure for figure in figures)
 
 
 def test_no_best_is_marked_where_all_are_equal(tmp_path):
@@ -275,7 +286,7 @@ def test_without_tests_bleu_decides_with_a_bootstrap_interval(folder):
     sentence = r"On wishes full reaches a BLEU of [\d.]+ \(95% interval [\d.]+ to [\d.]+\), [\d.]+ points over the base"
     assert re.match(sentence, report.headlines[0])
     assert "pass@1" not in "".join(parse(report.html).text)
-    assert {path.stem for path in report.plots} == {"quality", "cost", "loss"}
+    assert {path.stem for path in report.plots} == TEXT_FIGURES
 
 
 def test_without_references_bleu_has_no_interval_and_says_so(folder):
@@ -295,7 +306,7 @@ def test_two_data_sets_are_two_blocks_with_figures_of_their_own(folder):
     edit(folder, "lora", lambda path, result: result["cell"].update(data="conala"))
     report = write_report(folder)
     assert len(report.headlines) == 2
-    assert {path.name.split("-")[0] for path in report.plots} == {"1", "2"}
+    assert {path.name.split("-")[0] for path in report.plots} == {"1", "2", "study"}
     parse(report.html)
 
 

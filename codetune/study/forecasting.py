@@ -14,6 +14,7 @@ from codetune.batches import Batch, full_rows
 from codetune.config import MethodConfig, Sized, TrainRecipe, content_hash
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
+from codetune.data.training import training_data
 from codetune.errors import UserError
 from codetune.models.compatibility import require
 from codetune.models.families import family_of
@@ -145,12 +146,19 @@ def _assumed(recipe: TrainRecipe, config: Any) -> Basis:
     virtual = getattr(recipe.method, "num_virtual_tokens", 0)
     if train.max_seq_len + virtual > family.max_positions:
         raise UserError(too_long(recipe, family))
-    rows_in_all = -(-train.train_tokens // train.max_seq_len)
+    budget = train.train_tokens if train.epochs is None else train.tokens(_about_tokens(recipe))
+    rows_in_all = -(-budget // train.max_seq_len)
     rows = min(train.micro_batch_size, rows_in_all, max(1, train.batch_tokens // train.max_seq_len))
     one = Pass(rows, train.max_seq_len, rows * (train.max_seq_len - 1))
-    steps = max(1, round(train.train_tokens / max(train.batch_tokens, train.max_seq_len)))
+    steps = max(1, round(budget / max(train.batch_tokens, train.max_seq_len)))
     passes = [one] * -(-rows_in_all // rows)
     return Basis(config, passes, (), (full_rows(rows, train.max_seq_len),), steps, rows_in_all * train.max_seq_len, 0, assumed=True)
+
+
+def _about_tokens(recipe: TrainRecipe) -> int:
+    """Tokens of the data by its characters, where the tokenizer is not here: at three a token no fewer than code has."""
+    documents = training_data(recipe.data, recipe.decontaminate).documents()
+    return sum(len(each.instruction) + len(each.input) + len(each.prompt) + len(each.text) for each in documents) // 3
 
 
 def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
