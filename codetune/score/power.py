@@ -53,15 +53,16 @@ class PairSpread:
 
 def power(spread: PairSpread, difference: float, problems: int, seeds: int, level: float = 0.05) -> float:
     """The chance that a true difference is told apart in the right direction: Student's t with noncentrality, two-sided test."""
-    from scipy.special import nctdtr
+    from scipy.special import chdtr, nctdtr
 
     variance = spread.variance(problems, seeds)
     if variance.total <= 0:
         return float(difference != 0)
     freedom = variance.careful_freedom
-    away = abs(difference) / math.sqrt(variance.total)
-    # The noncentral t loses its digits far out, where the answer is 1 anyway.
-    return 1.0 if away > 37 else float(1 - nctdtr(freedom, away, t_quantile(1 - level, freedom)))
+    away, quantile = abs(difference) / math.sqrt(variance.total), t_quantile(1 - level, freedom)
+    if away > 30:  # the noncentral t loses its digits there, and all that is left to chance is how large the variance is estimated
+        return float(chdtr(freedom, freedom * (away / quantile) ** 2))
+    return float(1 - nctdtr(freedom, away, quantile))
 
 
 def problems_needed(spread: PairSpread, difference: float, seeds: int, level: float = 0.05, wanted: float = POWER) -> int | None:
