@@ -79,7 +79,10 @@ def seeds_needed(spread: PairSpread, difference: float, problems: int, level: fl
 
 def smallest_difference(spread: PairSpread, problems: int, seeds: int, level: float = 0.05, wanted: float = POWER) -> float:
     """The true difference that such a study tells apart with the power, to a relative 1e-3."""
-    low, high = 0.0, max(1e-6, math.sqrt(spread.variance(problems, seeds).total))
+    total = spread.variance(problems, seeds).total
+    if total <= 0:
+        return 0.0  # nothing varies, so any difference at all is told apart
+    low, high = 0.0, max(1e-6, math.sqrt(total))
     while power(spread, high, problems, seeds, level) < wanted:
         low, high = high, 2 * high
     while high - low > 1e-3 * high:

@@ -16,6 +16,7 @@ from codetune.study.tables import (
 
 METRIC_NAMES = {
     "pass@1": "pass@1",
+    "pass_rate": "pass rate",
     "bleu": "BLEU",
     "codebleu": "CodeBLEU",
     "codebleu_lexed": "CodeBLEU (lexed)",
