@@ -53,15 +53,16 @@ class PairSpread:
 
 def power(spread: PairSpread, difference: float, problems: int, seeds: int, level: float = 0.05) -> float:
     """The chance that a true difference is told apart in the right direction: Student's t with noncentrality, two-sided test."""
-    from scipy.special import nctdtr
+    from scipy.special import chdtr, nctdtr
 
     variance = spread.variance(problems, seeds)
     if variance.total <= 0:
         return float(difference != 0)
     freedom = variance.careful_freedom
-    away = abs(difference) / math.sqrt(variance.total)
-    # The noncentral t loses its digits far out, where the answer is 1 anyway.
-    return 1.0 if away > 37 else float(1 - nctdtr(freedom, away, t_quantile(1 - level, freedom)))
+    away, quantile = abs(difference) / math.sqrt(variance.total), t_quantile(1 - level, freedom)
+    if away > 30:  # the noncentral t loses its digits there, and all that is left to chance is how large the variance is estimated
+        return float(chdtr(freedom, freedom * (away / quantile) ** 2))
+    return float(1 - nctdtr(freedom, away, quantile))
 
 
 def problems_needed(spread: PairSpread, difference: float, seeds: int, level: float = 0.05, wanted: float = POWER) -> int | None:
@@ -78,7 +79,10 @@ def seeds_needed(spread: PairSpread, difference: float, problems: int, level: fl
 
 def smallest_difference(spread: PairSpread, problems: int, seeds: int, level: float = 0.05, wanted: float = POWER) -> float:
     """The true difference that such a study tells apart with the power, to a relative 1e-3."""
-    low, high = 0.0, max(1e-6, math.sqrt(spread.variance(problems, seeds).total))
+    total = spread.variance(problems, seeds).total
+    if total <= 0:
+        return 0.0  # nothing varies, so any difference at all is told apart
+    low, high = 0.0, max(1e-6, math.sqrt(total))
     while power(spread, high, problems, seeds, level) < wanted:
         low, high = high, 2 * high
     while high - low > 1e-3 * high:

@@ -95,7 +95,7 @@ def learning_rate_too_high(evidence: CellEvidence) -> Diagnosis | None:
 def learning_rate_too_low(evidence: CellEvidence) -> Diagnosis | None:
     """A loss that hardly fell, and weights that hardly moved; or the highest rate searched is best."""
     probe, movement = evidence.probe, evidence.number("relative_movement")
-    if probe is not None and movement is not None and not _stuck(evidence):
+    if probe is not None and movement is not None and not _stuck(evidence) and not _still(evidence):
         fall = 1 - probe[2] / probe[1] if probe[1] else 0.0
         if abs(fall) < HARDLY and movement < HARDLY_MOVED:
             said = f"training changed the loss of its own examples by {-fall:+.2%} and the weights by {movement:.2g} of their size"
@@ -115,15 +115,12 @@ def precision(evidence: CellEvidence) -> Diagnosis | None:
 
 
 def no_gradient(evidence: CellEvidence) -> Diagnosis | None:
-    still, tensors = evidence.number("unmoved_trainable_tensors"), evidence.number("trainable_tensors")
-    rates_reach = (evidence.number("weights_within_reach_share") or 0.0) >= FEWEST_WITHIN_REACH
-    if not still or not rates_reach or _stuck(evidence):
+    names = _still(evidence)
+    if not names or _stuck(evidence):
         return None
-    if evidence.gradient_norms and max(evidence.gradient_norms) == 0:
-        said = "every gradient was 0"
-    else:
-        names = ", ".join(evidence.checks.get("unmoved") or ())
-        said = f"{still:.0f} of {tensors:.0f} trainable tensors are as they were" + (f" ({names})" if names else "")
+    still, tensors = evidence.number("unmoved_trainable_tensors") or 0, evidence.number("trainable_tensors") or 0
+    said = f"{still:.0f} of {tensors:.0f} trainable tensors are as they were ({', '.join(names)}), though the learning rates reach them"
+    said += " and every gradient was 0" if max(evidence.gradient_norms, default=1.0) == 0 else ""
     remedy = "name other method.target_modules, or leave train.activation_checkpointing out: what these tensors do does not reach the loss"
     return Diagnosis("no_gradient", "certain", said, remedy)
 
@@ -200,9 +197,18 @@ RULES: tuple[Callable[[CellEvidence], Diagnosis | None], ...] = (
 
 
 def _stuck(evidence: CellEvidence) -> bool:
-    """Whether far fewer weights moved than the learning rates were enough for."""
+    """Whether far fewer weights moved than the learning rates were enough for, in a dtype that is narrow and with gradients."""
     moved, reach = evidence.number("weights_moved_share"), evidence.number("weights_within_reach_share")
-    return moved is not None and reach is not None and reach >= FEWEST_WITHIN_REACH and moved < STUCK * reach
+    narrow = evidence.checks.get("trained_dtype") in ("bfloat16", "float16")
+    if moved is None or reach is None or not narrow or max(evidence.gradient_norms, default=1.0) == 0:
+        return False
+    return reach >= FEWEST_WITHIN_REACH and moved < STUCK * reach
+
+
+def _still(evidence: CellEvidence) -> list[str]:
+    """The first few of the tensors that did not move though the learning rates reach them."""
+    found: list[str] = evidence.checks.get("unmoved_within_reach") or []
+    return found
 
 
 def _rate(evidence: CellEvidence) -> str:
@@ -215,7 +221,7 @@ def _ended_by_length(evidence: CellEvidence) -> list[str]:
 
 
 def _share_by_length(evidence: CellEvidence, benchmark: str) -> float:
-    finish = (evidence.benchmarks[benchmark].get("generation") or {}).get("finish") or {}
+    finish: dict[str, int] = (evidence.benchmarks[benchmark].get("generation") or {}).get("finish") or {}
     return finish.get("length", 0) / max(1, sum(finish.values()))
 
 
@@ -225,4 +231,5 @@ def _references_cut(evidence: CellEvidence, benchmark: str) -> float:
 
 def _limit(evidence: CellEvidence, benchmark: str) -> int | str:
     decoding = (evidence.benchmarks[benchmark].get("generation") or {}).get("decoding") or {}
-    return decoding.get("max_new_tokens", "allowed")
+    found: int | str = decoding.get("max_new_tokens", "allowed")
+    return found

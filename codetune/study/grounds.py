@@ -41,7 +41,9 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One model on one data set in one of the user's own studies. `apart` holds (better, worse) rows whose interval leaves out 0."""
+    """One model on one data set in one of the user's own studies. `apart` holds (better, worse) rows that are told apart, corrected for
+    many comparisons.
+    """
 
     study: str
     model: str

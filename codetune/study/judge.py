@@ -17,8 +17,9 @@ from codetune.errors import UserError
 from codetune.records import Json, Problem
 from codetune.runs import write_json
 from codetune.study.cells import Cell, Outcome, read_outcomes, read_study
+from codetune.study.reading import problems_of
 from codetune.study.rendering import render, write_page
-from codetune.study.summary import cells_of_blocks, problems_of
+from codetune.study.summary import cells_of_blocks
 
 KEY_FORMAT = "codetune judgement key 1"
 QUESTIONS = {"correctness": "Which one does what the task asks?", "readability": "Which one reads better?"}

@@ -15,6 +15,7 @@ from codetune.records import Json
 from codetune.study import words
 from codetune.study.browse import Browser, browser
 from codetune.study.cells import Study, Unfinished
+from codetune.study.comparisons_view import AgreementTable, ComparisonTable, agreement_tables, comparison_tables
 from codetune.study.conclusions import conclusions
 from codetune.study.examples import RULE, Example, choose_examples
 from codetune.study.figures import BlockFigure, write_block_figures
@@ -35,9 +36,10 @@ from codetune.study.numbers import write_numbers
 from codetune.study.plots import RowStyle, color_variable, style_of
 from codetune.study.provenance import CellText, FactCard, cell_texts, fact_cards
 from codetune.study.published_view import PublishedView, published_view
+from codetune.study.reading import read_blocks
 from codetune.study.rendering import render, write_page
 from codetune.study.study_figures import write_study_figures
-from codetune.study.summary import Block, cell_json, read_blocks
+from codetune.study.summary import Block, cell_json
 from codetune.study.verdicts import verdicts_json
 from codetune.study.view import (
     MARK,
@@ -89,6 +91,8 @@ class BlockPage:
     families: Sequence[FamilyTable]
     examples: Sequence[Example]
     examples_title: str
+    comparisons: Sequence[ComparisonTable]
+    agreements: Sequence[AgreementTable]
     judgements: Sequence[JudgementView]
     gates: Sequence[GateLine]
     gate_messages: Sequence[GateMessage]
@@ -112,6 +116,7 @@ class Page:
     title: str
     colors: Mapping[str, RowStyle]  # CSS variable -> style
     row_colors: Mapping[str, str]  # row -> CSS variable
+    conclusions: Sequence[str]
     overview: MainTable | None  # over all blocks, where there are several
     published: PublishedView | None
     figures: Sequence[BlockFigure]  # of the study, beyond those of a block
@@ -129,14 +134,15 @@ class Page:
     @property
     def contents(self) -> list[Entry]:
         """Where the page leads: of a single model its parts, of several the overview and each of them."""
-        entries = [Entry("overview", "Overview")] if self.overview else []
+        entries = [Entry("conclusions", "Conclusions")] if self.conclusions else []
+        entries += [Entry("overview", "Overview")] if self.overview else []
         entries += [Entry("published", "Published figures")] if self.published else []
         figures = [Entry("study-figures", "The study in figures")] if self.figures else []
         entries += [*figures, Entry("models", "Each model")] if self.overview else []
         for block in () if self.overview else self.blocks:
             parts: dict[str, object] = {"Results": True, "Measures": block.measures, "Differences": block.differences}
-            parts |= {"Judgements": block.judgements, "Figures": block.figures, "Verdicts": block.verdicts}
-            parts |= {"Families": block.families, "Gates": block.gates, "Diagnosis": block.diagnosis}
+            parts |= {"Comparisons": block.comparisons, "Judgements": block.judgements, "Figures": block.figures}
+            parts |= {"Verdicts": block.verdicts, "Families": block.families, "Gates": block.gates, "Diagnosis": block.diagnosis}
             entries += [Entry(f"{block.anchor}-{part.lower()}", part) for part, there in parts.items() if there]
         entries += figures if not self.overview else []
         entries += [Entry("browse", "Completions")] if self.browser else []
@@ -159,6 +165,7 @@ def write_report(study_dir: Path) -> Report:
         title=study.name,
         colors={colors[label]: style for label, style in styles.items()},
         row_colors=colors,
+        conclusions=conclusions(blocks),
         overview=main_table(blocks, anchors, colors) if len(blocks) > 1 else None,
         published=published_view(str(study.recipe.get("published") or ""), blocks),
         figures=write_study_figures(study, blocks, study_dir / "plots", styles) if blocks else [],
@@ -216,6 +223,8 @@ def _block_page(
         families=family_tables(block, names),
         examples=examples,
         examples_title=f"{_count(len(examples))} completions of {first}, side by side",
+        comparisons=comparison_tables(block, names),
+        agreements=agreement_tables(block),
         judgements=[judgement_view(block, names, one) for one in judgements if (one.model, one.data) == (block.model, block.data)],
         gates=gate_lines(block),
         gate_messages=gate_messages(block),

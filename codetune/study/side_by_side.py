@@ -11,8 +11,9 @@ from typing import Any
 from codetune.records import Json
 from codetune.study.cells import Study
 from codetune.study.intervals import Kind, PairedGap, paired_gap
+from codetune.study.reading import read_blocks
 from codetune.study.rendering import render, write_page
-from codetune.study.summary import PASS, TEXT_SCORE, Block, Measure, Row, read_blocks
+from codetune.study.summary import PASS, TEXT_SCORE, Block, Measure, Row
 from codetune.study.tables import MISSING, format_bytes, format_points, format_rate, format_score, format_seconds, format_small_percent
 from codetune.study.words import interval_text, metric_name
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import statistics as stdlib_statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 
-from codetune.data import benchmarks
-from codetune.errors import UserError
 from codetune.records import Json, Problem, to_json
-from codetune.score.comparisons import LEVEL, holm
 from codetune.study.cell_evidence import Diagnosis
 from codetune.study.cells import (
     BASE,
@@ -28,12 +24,11 @@ from codetune.study.cells import (
     Study,
     read_curve,
     read_outcomes,
-    read_problems,
-    read_study,
     stands_beside,
 )
+from codetune.study.differences import Difference, corrected
 from codetune.study.gates import CODEBLEU_GATE, OVERLAP, Gate, Level
-from codetune.study.intervals import Kind, PairedGap, Scored, bleu_interval, mean_interval, paired_gap, table_of
+from codetune.study.intervals import Kind, Scored, bleu_interval, mean_interval, paired_gap, table_of
 from codetune.study.measures import Spread, changes, first_at, spreads
 
 ROW_ORDER = (BASE, FEW_SHOT, "full", "lora", "prefix_tuning", "prompt_tuning")
@@ -140,40 +135,6 @@ class Row:
         return stdlib_statistics.fmean(present) if present else None
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """`row` minus `other` on one benchmark, paired by problem; in 0..1.
-
-    `p_corrected` is Holm's, over the `family`: every pair of valid rows of one model x data on one benchmark, comparisons with the base
-    among them. The interval is the pair's own, not corrected.
-    """
-
-    row: str
-    other: str
-    benchmark: str
-    mean: float
-    gap: PairedGap | None  # None where the records permit no interval
-    p_corrected: float | None = None  # None where there is no test, or a row is not valid
-    family: int = 0
-
-    @property
-    def low(self) -> float | None:
-        return self.gap.low if self.gap else None
-
-    @property
-    def high(self) -> float | None:
-        return self.gap.high if self.gap else None
-
-    @property
-    def distinct(self) -> bool:
-        """Whether the two are told apart, after correction for the number of comparisons."""
-        return self.p_corrected is not None and self.p_corrected < LEVEL
-
-    def turned(self) -> Difference:
-        """`other` minus `row`."""
-        return replace(self, row=self.other, other=self.row, mean=-self.mean, gap=self.gap and self.gap.turned())
-
-
 @dataclass(frozen=True, eq=False)  # one is itself: what was found of it is kept
 class Block:
     """All rows of one model x data, and how they compare."""
@@ -260,16 +221,10 @@ class Block:
 
     @cached_property
     def _families(self) -> Mapping[str, Mapping[tuple[str, str], Difference]]:
-        return {benchmark: self._family(benchmark) for benchmark in self.benchmarks}
+        def pairs(benchmark: str) -> Iterable[Difference | None]:
+            return (self._pair(row, other, benchmark) for other, row in combinations(self.valid_rows(benchmark), 2))
 
-    def _family(self, benchmark: str) -> Mapping[tuple[str, str], Difference]:
-        pairs = [self._pair(row, other, benchmark) for other, row in combinations(self.valid_rows(benchmark), 2)]
-        found = [pair for pair in pairs if pair is not None]
-        tested = {index: pair.gap.p_value for index, pair in enumerate(found) if pair.gap is not None}
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        return {
-            (pair.row, pair.other): replace(pair, p_corrected=corrected.get(index), family=len(tested)) for index, pair in enumerate(found)
-        }
+        return {benchmark: corrected(pairs(benchmark)) for benchmark in self.benchmarks}
 
     def _pair(self, row: Row, other: Row, benchmark: str) -> Difference | None:
         ours, theirs = self.score(row, benchmark), self.score(other, benchmark)
@@ -300,24 +255,6 @@ def cells_of_blocks(study: Study) -> dict[tuple[str, str], list[Cell]]:
         joining = [c for c in beside if stands_beside(c, one) or (not c.factors and c.data not in own_data)]
         blocks[model, data] = [cell for cell in study.cells if (cell.model, cell.data) == (model, data)] + joining
     return blocks
-
-
-def read_blocks(study_dir: Path) -> tuple[Study, list[Block]]:
-    """A study's folder as blocks. Raises UserError where the folder holds no study."""
-    study = read_study(study_dir)
-    names = dict.fromkeys(name for cell in study.cells for name in cell.benchmarks)
-    return study, blocks_of(study, {name: problems_of(study_dir, name) for name in names})
-
-
-def problems_of(study_dir: Path, benchmark: str) -> Sequence[Problem]:
-    """As the study kept them, else as they load today; without either the report shows no instructions and references."""
-    kept = read_problems(study_dir, benchmark)
-    if kept:
-        return kept
-    try:
-        return benchmarks.load(benchmark).problems
-    except UserError:
-        return ()
 
 
 def cell_json(block: Block, row: Row) -> Json:

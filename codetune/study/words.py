@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from codetune.study.summary import Block, Difference, Measure, Row
+from codetune.study.differences import Difference
+from codetune.study.summary import Block, Measure, Row
 from codetune.study.tables import (
     format_bytes,
     format_interval,
@@ -15,6 +16,7 @@ from codetune.study.tables import (
 
 METRIC_NAMES = {
     "pass@1": "pass@1",
+    "pass_rate": "pass rate",
     "bleu": "BLEU",
     "codebleu": "CodeBLEU",
     "codebleu_lexed": "CodeBLEU (lexed)",

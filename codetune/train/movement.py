@@ -16,6 +16,7 @@ from codetune.methods import Adapted, SoftPrompt
 from codetune.train.schedule import learning_rate_share
 
 SAMPLED = 4096  # weights of each tensor
+MOSTLY = 0.5  # of a tensor's weights
 CERTAIN_REACH = 4  # so many spacings within the way that the optimiser can go: even rounded at random nearly every weight has moved
 
 
@@ -38,7 +39,8 @@ class Start:
 
         `weights_moved_share`: of the weights, those that are not what they were. `weights_within_reach_share`: those whose neighbours in
         their dtype are near enough that so many steps must have moved them. `relative_movement`: root mean square of the changes, over
-        that of the weights. `unmoved`: the first few tensors that did not move at all. Empty where nothing was sampled.
+        that of the weights. `unmoved_within_reach`: the first few tensors that did not move at all, though most of their
+        weights are within reach. Empty where nothing was sampled.
         """
         now = {name: parameter for name, parameter in adapted.trained().items() if name in self.samples}
         total = sum(self.sizes[name] for name in now)
@@ -49,16 +51,17 @@ class Start:
         for name, parameter in now.items():
             old, new, weight = self.samples[name], _sample(parameter), self.sizes[name] / total
             moved += weight * float((old != new).float().mean())
-            reach += weight * float((CERTAIN_REACH * spacing(old, parameter.dtype) <= way).float().mean())
+            near = float((CERTAIN_REACH * spacing(old, parameter.dtype) <= way).float().mean())
+            reach += weight * near
             change, before, after = (
                 sum_ + weight * float(part.double().square().mean()) for sum_, part in ((change, new - old), (before, old), (after, new))
             )
-            if torch.equal(old, new):
+            if torch.equal(old, new) and near > MOSTLY:
                 unmoved.append(name)
         return {
             "weights_moved_share": moved, "weights_within_reach_share": reach, "learning_rate_sum": way,
             "relative_movement": (change / max(before, after, 1e-60)) ** 0.5,
-            "trained_dtype": str(next(iter(now.values())).dtype).removeprefix("torch."), "unmoved": unmoved[:5],
+            "trained_dtype": str(next(iter(now.values())).dtype).removeprefix("torch."), "unmoved_within_reach": unmoved[:5],
         }  # fmt: skip
 
 

@@ -63,6 +63,15 @@ def test_power_of_two_runs_is_that_of_the_paired_t_test() -> None:
     assert seeds_needed(spread, 0.5, 34) is None  # one run each: what seeds do is not known
 
 
+def test_far_from_nothing_the_few_degrees_of_freedom_still_count() -> None:
+    # two seeds each and nothing but seeds: where the caution counts in full there are 2 degrees of freedom, which ask 31.6 errors at .001
+    spread = PairSpread(0.0, (RowSpread(1.0, 0.0), RowSpread(1.0, 0.0)))
+    near, far = power(spread, 29.99, 100, 2, level=0.001), power(spread, 30.01, 100, 2, level=0.001)
+    assert near == pytest.approx(far, abs=0.01)
+    # chi-square of 2 degrees below 2 (30 / 31.6)² is 1 - exp(-(30 / 31.6)²)
+    assert far == pytest.approx(1 - np.exp(-((30.01 / 31.599) ** 2)), abs=1e-3)
+
+
 def test_power_with_seeds_by_the_normal_formula() -> None:
     # problems enough that seeds are all that varies: (z.975 + z.8)² (0.02² + 0.02²) / 0.02² = 15.7 seeds, and one or two for t
     spread = PairSpread(0.2, (RowSpread(0.02**2, 0.1), RowSpread(0.02**2, 0.1)))

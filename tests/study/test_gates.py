@@ -8,11 +8,11 @@ import pytest
 
 from codetune.records import to_json
 from codetune.study import gates
-from codetune.study.gates import GenerationMeasurements, OverlapMeasurements, QualityMeasurements, TrainingMeasurements
+from codetune.study.gates import GenerationMeasurements, Lead, OverlapMeasurements, QualityMeasurements, TrainingMeasurements
 
 GOOD_TRAINING = TrainingMeasurements(
     trainable_tensors=20, unmoved_trainable_tensors=0, frozen_tensors=50, moved_frozen_tensors=0, losses=100, non_finite_losses=0,
-    reload_difference=0.0, merge_difference=1e-6, adapter_effect=0.3, eos_label_share=1.0,
+    reload_difference=0.0, saved_files_differ=0, merge_difference=1e-6, adapter_effect=0.3, eos_label_share=1.0,
 )  # fmt: skip
 GOOD_QUALITY = QualityMeasurements(
     "basics-known", eos_share=0.99, empty_share=0.0, length_ratio=1.0, syntax_valid=0.98, bleu=0.6, codebleu=0.7
@@ -25,8 +25,9 @@ def by_kind(found):
 
 def test_good_measurements_pass_every_gate():
     found = [
-        *gates.training_gates(GOOD_TRAINING), *gates.quality_gates(GOOD_QUALITY), *gates.generation_gates(GenerationMeasurements(8, 0)),
-        gates.better_than_base("basics-known", 0.8, 0.03), gates.overlap_gate(OverlapMeasurements("basics-known", 300, 0), 0.0, False),
+        *gates.training_gates(GOOD_TRAINING), *gates.quality_gates(GOOD_QUALITY),
+        *gates.generation_gates(GenerationMeasurements(8, 0)), gates.better_than_base("basics-known", Lead(0.77, 0.7, 0.8)),
+        gates.overlap_gate(OverlapMeasurements("basics-known", 300, 0), 0.0, False),
     ]  # fmt: skip
     assert {gate.level for gate in found} == {"ok"}
     assert {gate.kind for gate in found} == {*gates.TRAINING_GATES, *gates.GENERATION_GATES, *gates.DATA_GATES, *gates.QUALITY_GATES}
@@ -41,6 +42,7 @@ def test_good_measurements_pass_every_gate():
         ("finite_loss", {"non_finite_losses": 1}),
         ("reload", {"reload_difference": 1e-3}),
         ("reload", {"reload_difference": math.nan}),
+        ("saved_files", {"saved_files_differ": 1}),
         ("merge", {"merge_difference": 0.01}),
         ("adapter_effect", {"adapter_effect": 0.0}),
         ("eos_labels", {"eos_label_share": 0.98}),
@@ -100,11 +102,20 @@ def test_messages_give_the_value_and_names_give_the_benchmark():
     assert "30.5%" in found["empty_completions"].message
 
 
-@pytest.mark.parametrize(("score", "level"), [(0.04, "ok"), (0.03, "warning"), (0.01, "warning")])
-def test_a_row_no_better_than_its_base_is_a_warning(score, level):
-    gate = gates.better_than_base("basics-known", score, 0.03)
-    assert (gate.name, gate.level) == ("basics-known:better_than_base", level)
-    assert gate.message == ("" if level == "ok" else f"no better than the base model (difference {score - 0.03:+.1%})")
+@pytest.mark.parametrize(
+    ("lead", "level", "says"),
+    [
+        (Lead(0.01), "ok", ""),
+        (Lead(0.0), "warning", "no better than the base model (difference +0.0%)"),
+        (Lead(0.03, 0.01, 0.05), "ok", ""),
+        (Lead(0.01, -0.01, 0.03), "warning", "cannot be told apart from the base model (difference +1.0%, 95% interval -1.0% to +3.0%)"),
+        (Lead(-0.01, -0.03, 0.01), "warning", "cannot be told apart from the base model (difference -1.0%, 95% interval -3.0% to +1.0%)"),
+        (Lead(-0.04, -0.06, -0.02), "warning", "worse than the base model (difference -4.0%, 95% interval -6.0% to -2.0%)"),
+    ],
+)
+def test_a_row_that_is_not_shown_to_be_better_than_its_base_is_a_warning(lead, level, says):
+    gate = gates.better_than_base("basics-known", lead)
+    assert (gate.name, gate.level, gate.message) == ("basics-known:better_than_base", level, says)
 
 
 def test_gates_are_plain_json_even_for_nan():

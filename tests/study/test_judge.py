@@ -134,6 +134,11 @@ def test_votes_stand_in_the_report_beside_the_metrics_the_same_every_time(sheet,
     assert write_report(folder).html.read_text() == html
 
 
+def test_the_checksum_is_the_one_that_the_sheets_script_computes():
+    """The value is what judge.js gave for these votes."""
+    assert checksum("s", "Zoë", {"001": {"correctness": "left"}}) == "0e24bb96"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -228,7 +228,8 @@ def test_several_models_have_one_table_over_all_with_code_rows_shaded(folder):
         (copy / "result.json").write_text(json.dumps(result))
     report = write_report(folder)
     html, markdown = report.html.read_text(), report.markdown.read_text()
-    overview = html[html.index('<section id="overview">') : html.index("</section>")]
+    overview = html[html.index('<section id="overview">') :]
+    overview = overview[: overview.index("</section>")]
     assert overview.count("<tr class=") == 1 + 12  # the heading's
     assert overview.count('<tr class=" code">') == 6
     assert overview.count("num best") == 12  # six quality columns, in each model by itself
