@@ -202,7 +202,8 @@ def _agreement(block: Block, benchmark: str) -> TextAgreement | None:
 def _correlated(name: str, found: Correlation | None) -> str:
     if found is None:
         return ""
-    return f" {name} {found.value:.2f} (95% interval {found.low:.2f} to {found.high:.2f}, {found.count} of them).".replace("-", "−")
+    numbers = f"{found.value:.2f} (95% interval {found.low:.2f} to {found.high:.2f}, {found.count} of them)".replace("-", "−")
+    return f" {name} {numbers}."
 
 
 def _losses(block: Block, styles: Mapping[str, RowStyle]) -> list[Drawn]:
