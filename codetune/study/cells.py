@@ -144,7 +144,9 @@ def read_study(study_dir: Path) -> Study:
     cells: list[Cell] = []
     unfinished: list[Unfinished] = []
     planned = recipe.get("cells")  # cells of earlier plans (another learning rate, say) stay on disk and out of the report
-    for path in sorted(entry for entry in folder.iterdir() if entry.is_dir() and (planned is None or entry.name in planned)):
+    place = {name: number for number, name in enumerate(planned or ())}
+    there = [entry for entry in folder.iterdir() if entry.is_dir() and (planned is None or entry.name in place)]
+    for path in sorted(there, key=lambda entry: (place.get(entry.name, 0), entry.name)):
         result = _read_object(path / "result.json")
         cell = _cell(path, result, recipe) if result else None
         if cell is None:
