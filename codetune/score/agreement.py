@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codetune.score.statistics import Array, percentiles, resampled_sums
+from codetune.score.statistics import Array, mean_interval, percentiles, resampled_sums
 
 RESAMPLES = 1000
 _AT_ONCE = 4_000_000  # resampled values held at a time
@@ -95,7 +95,7 @@ def within_problems(programs: Programs, seed: int = 0) -> Correlation | None:
     return with_interval(_cosine(sums.sum(axis=0)[None])[0], _cosine(weights @ sums), len(mixed))
 
 
-def wrong_preference(programs: Programs, seed: int = 0) -> WrongPreference | None:
+def wrong_preference(programs: Programs) -> WrongPreference | None:
     """How often the metric prefers the program that fails; None where no problem has both kinds."""
     mixed = _mixed(programs)
     if not len(mixed):
@@ -107,9 +107,8 @@ def wrong_preference(programs: Programs, seed: int = 0) -> WrongPreference | Non
         gaps = metric[~passed][:, None] - metric[passed][None, :]
         shares[number], ties[number] = float((gaps > 1e-12).mean()), float((np.abs(gaps) <= 1e-12).mean())
         pairs += gaps.size
-    weights = resampled_sums(len(mixed), RESAMPLES, seed) / len(mixed)
-    low, high = percentiles(weights @ shares, 0.95)
-    return WrongPreference(float(shares.mean()), low, high, float(ties.mean()), pairs, len(mixed))
+    found = mean_interval(shares)  # never a point, where a bootstrap of equal shares is one
+    return WrongPreference(found.value, found.low, found.high, float(ties.mean()), pairs, len(mixed))
 
 
 def systems(metric: Array, passed: Array, seed: int = 0, ranks: bool = False) -> Correlation | None:
