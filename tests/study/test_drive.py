@@ -58,7 +58,7 @@ def test_a_study_runs_and_a_second_call_finds_everything_done(tmp_path: Path) ->
     result = next(read_json(path) for path in tmp_path.glob("cells/lora-*/result.json"))
     gates = {gate["name"]: gate["level"] for gate in result["gates"]}
     assert {name: level for name, level in gates.items() if ":" not in name} == dict.fromkeys(
-        ("trained_tensors_moved", "frozen_tensors_kept", "finite_loss", "reload", "merge", "adapter_effect", "eos_labels",
+        ("trained_tensors_moved", "frozen_tensors_kept", "finite_loss", "reload", "saved_files", "merge", "adapter_effect", "eos_labels",
          "batch_invariance"), "ok",
     )  # fmt: skip
     assert gates["basics-known:train_test_overlap"] == "ok"
