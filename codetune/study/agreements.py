@@ -13,7 +13,6 @@ import numpy as np
 
 from codetune.score.agreement import (
     RESAMPLES,
-    Array,
     Correlation,
     Programs,
     WrongPreference,
@@ -26,7 +25,7 @@ from codetune.score.agreement import (
     wrong_preference,
 )
 from codetune.score.bleu import CONALA
-from codetune.score.statistics import resampled_sums
+from codetune.score.statistics import Array, resampled_sums
 from codetune.study.cells import Outcome
 from codetune.study.summary import Block, Row
 

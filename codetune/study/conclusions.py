@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codetune.study.agreements import TextAgreement
-from codetune.study.summary import Block, Difference, Row
+from codetune.study.differences import Difference
+from codetune.study.summary import Block, Row
 from codetune.study.tables import format_interval, format_points
 from codetune.study.verdicts import (
     BlockVerdicts,

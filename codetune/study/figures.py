@@ -11,6 +11,8 @@ from typing import TypeGuard
 from matplotlib.figure import Figure
 
 from codetune.records import Json
+from codetune.score.agreement import Correlation
+from codetune.study.agreements import TextAgreement
 from codetune.study.cells import Cell, read_curve
 from codetune.study.plots import TUNED, RowStyle, inline_svg, write_figure
 from codetune.study.plots_cost import MEMORY, SHARE, TIME, Cost, Point, quality_against
@@ -27,6 +29,7 @@ from codetune.study.plots_scores import (
 )
 from codetune.study.plots_training import Tried, ladders, loss_curves
 from codetune.study.summary import PASS, TEXT_SCORE, Block, Row
+from codetune.study.verdicts import verdicts_of
 from codetune.study.words import metric_name
 
 GENERATION = "generation"
@@ -110,10 +113,15 @@ def systems_figure(blocks: Sequence[Block], styles: Mapping[str, RowStyle]) -> D
         return None
     caption = (
         f"Every row on {benchmark}: its BLEU across, its pass rate up, with the 95% intervals of both. Were BLEU a measure of working "
-        f"programs, the points would rise along one line.{left_out(blocks, benchmark)}"
+        f"programs, the points would rise along one line.{_rows_correlated(blocks, benchmark)}{left_out(blocks, benchmark)}"
     )
     drawn = text_against_execution(systems, styles, "corpus BLEU-4", f"pass@1 on {benchmark}, %")
     return Drawn("bleu-and-pass-rate", "BLEU against execution, by row", caption, drawn)
+
+
+def _rows_correlated(blocks: Sequence[Block], benchmark: str) -> str:
+    found = _agreement(blocks[0], benchmark) if len(blocks) == 1 else None
+    return _correlated("Spearman's correlation of rows:", found.rows_spearman) if found else ""
 
 
 def score_axis(blocks: Sequence[Block], benchmark: str) -> str:
@@ -165,16 +173,37 @@ def _differences(block: Block, styles: Mapping[str, RowStyle]) -> Drawn | None:
     if not gaps:
         return None
     caption = (
-        f"{score_axis([block], benchmark)}: every row minus every row below it, paired by problem, with 95% intervals of each pair by "
-        f"itself, not corrected for their number. Two rows are told apart where the interval leaves out zero.{left_out([block], benchmark)}"
+        f"{score_axis([block], benchmark)}: every row minus every row below it, paired by problem, with the 95% interval of each pair by "
+        "itself. A filled mark: told apart by the p-value that is corrected (Holm) for the number of pairs, which asks for more than an "
+        f"interval without zero.{left_out([block], benchmark)}"
     )
     return Drawn("differences", "Every difference", caption, forest(gaps, styles, "points"))
 
 
 def _gaps(block: Block, benchmark: str) -> list[Gap]:
-    ranked = block.ranked(benchmark)
-    found = [block.difference(row, other, benchmark) for at, row in enumerate(ranked) for other in ranked[at + 1 :]]
-    return [Gap(d.row, d.other, d.mean, d.low, d.high, d.distinct) for d in found if d is not None]
+    """Best minus worse, in the order of their means; told apart by the corrected p-value."""
+    place = {row.label: number for number, row in enumerate(block.ranked(benchmark))}
+    gaps = []
+    for c in verdicts_of(block).comparisons:
+        if c.benchmark == benchmark and c.row in place and c.other in place:
+            low, high = (c.low, c.high) if c.low is not None and c.high is not None else (None, None)
+            gap = Gap(c.row, c.other, c.difference, low, high, c.told_apart)
+            turned = Gap(c.other, c.row, -c.difference, None if high is None else -high, None if low is None else -low, c.told_apart)
+            gaps.append(gap if place[c.row] < place[c.other] else turned)
+    return sorted(gaps, key=lambda gap: (place[gap.row], place[gap.other]))
+
+
+def _agreement(block: Block, benchmark: str) -> TextAgreement | None:
+    """What BLEU says of execution on a benchmark, where the records permit it."""
+    found = verdicts_of(block).text_against_execution
+    return next((one for one in found if (one.benchmark, one.metric) == (benchmark, TEXT_SCORE)), None)
+
+
+def _correlated(name: str, found: Correlation | None) -> str:
+    if found is None:
+        return ""
+    numbers = f"{found.value:.2f} (95% interval {found.low:.2f} to {found.high:.2f}, {found.count} of them)".replace("-", "−")
+    return f" {name} {numbers}."
 
 
 def _losses(block: Block, styles: Mapping[str, RowStyle]) -> list[Drawn]:
@@ -272,4 +301,11 @@ def _bleu_and_verdict(block: Block) -> Drawn | None:
         f"Every completion of {executed[0]}, of the first seed: its BLEU against the reference, and whether it passed its tests. "
         "Where the two clouds overlap, BLEU does not say which program works; the upright line is the median."
     )
+    if (found := _agreement(block, executed[0])) is not None:
+        caption += _correlated("Of all seeds, correlation of BLEU and passing over programs (point-biserial):", found.point_biserial)
+        if (wrong := found.wrong_preference) is not None:
+            caption += (
+                f" Between a program that passes and one that fails on the same problem, BLEU prefers the one that fails in "
+                f"{100 * wrong.share:.0f}% of pairs ({100 * wrong.low:.0f} to {100 * wrong.high:.0f}%)."
+            )
     return Drawn("bleu-and-tests", "BLEU against execution, by problem", caption, bleu_by_verdict(scores)) if scores else None

@@ -89,7 +89,7 @@ class TrainingMeasurements:
     @classmethod
     def of(cls, checks: Json) -> TrainingMeasurements:
         """Of the `checks` in a `train.json`, those that gates ask for; the others are for the diagnosis."""
-        return cls(**{name: value for name, value in checks.items() if name in cls.__slots__})  # type: ignore[attr-defined]
+        return cls(**{name: value for name, value in checks.items() if name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from codetune.score.comparisons import LEVEL, groups, letters
 from codetune.score.power import POWER, PairSpread, power, problems_needed, seeds_needed, smallest_difference
 from codetune.study.agreements import TextAgreement, text_against_execution
 from codetune.study.cells import BASE, FEW_SHOT
+from codetune.study.differences import Difference
 from codetune.study.intervals import value_tables
-from codetune.study.summary import Block, Difference, Row
+from codetune.study.summary import Block, Row
 
 Standing = Literal["better", "worse", "not told apart", "not tested"]
 PLANNED_SEEDS = (3, 5, 10)

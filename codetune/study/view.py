@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from codetune.records import Verdict
-from codetune.study.summary import Block, Difference, Measure, Row
+from codetune.study.differences import Difference
+from codetune.study.summary import Block, Measure, Row
 from codetune.study.tables import (
     MISSING,
     format_bytes,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from codetune.study.summary import Block, Difference, Measure, Row
+from codetune.study.differences import Difference
+from codetune.study.summary import Block, Measure, Row
 from codetune.study.tables import (
     format_bytes,
     format_interval,
