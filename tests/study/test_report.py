@@ -232,8 +232,9 @@ def test_several_models_have_one_table_over_all_with_code_rows_shaded(folder):
     overview = overview[: overview.index("</section>")]
     assert overview.count("<tr class=") == 1 + 12  # the heading's
     assert overview.count('<tr class=" code">') == 6
-    assert overview.count("num best") == 12  # six quality columns, in each model by itself
-    assert overview.count("num second") == 12
+    first, other = overview.split("<tbody class=\"title\">")[1:]
+    for mark in ("num best", "num second"):  # six quality columns, in each model by itself; equals share a mark
+        assert first.count(mark) == other.count(mark) >= 6
     assert html.count("<details class=\"block\"") == 2
     assert "pre-trained on text and code" in overview
     rows = [line for line in markdown.splitlines() if line.startswith("| codegpt on basics |")]
