@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ def unmeasured(value: Any) -> Any:
     """A report's JSON without what is measured anew in every run."""
     if isinstance(value, dict):
         return {key: unmeasured(each) for key, each in value.items() if not any(word in key for word in MEASURED)}
+    if isinstance(value, str):  # what a sentence says of time and memory
+        return re.sub(r"; it trained .*|; [^;]* needs .* of the .*", "", value)
     return [unmeasured(each) for each in value] if isinstance(value, list) else value
 
 
