@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetune.score import comparisons
@@ -27,6 +27,7 @@ def test_holm_by_hand() -> None:
     assert holm([0.04]) == [0.04]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_lies_between_nothing_and_bonferroni(p_values: list[float]) -> None:
     corrected = holm(p_values)
@@ -43,6 +44,7 @@ def test_letters_by_hand() -> None:
     assert groups("ab", {frozenset("ab"): True}) == [("a",), ("b",)]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7), st.data())
 def test_two_names_share_a_letter_exactly_where_they_are_not_told_apart(number: int, data: st.DataObject) -> None:
     names = "abcdefg"[:number]
