@@ -179,25 +179,6 @@ def crossed_bootstrap(
     return Estimate(_corpus(counts, statistic), low, high, method)
 
 
-def crossed_paired_bootstrap(
-    first: Array, second: Array, statistic: Statistic, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Difference:
-    """Difference of a corpus metric of two rows over the same problems: both see the same draws of problems, each its own of runs.
-
-    The p-value is the share of resamples whose difference strays from the observed one by at least as much as that is from 0. Raises
-    ValueError for different problems.
-    """
-    if first.shape[1:] != second.shape[1:]:
-        raise ValueError(f"counts of shapes {first.shape} and {second.shape}: expected the same problems")
-    gaps = _resampled(first, statistic, resamples, seed, row=1) - _resampled(second, statistic, resamples, seed, row=2)
-    value = _corpus(first, statistic) - _corpus(second, statistic)
-    low, high = percentiles(gaps, confidence)
-    p_value = (1 + int((np.abs(gaps - value) >= abs(value)).sum())) / (1 + resamples)
-    each = statistic(first).mean(axis=0) - statistic(second).mean(axis=0)
-    method = f"crossed bootstrap over problems and seeds, {resamples} resamples"
-    return Difference(value, low, high, p_value, int((each > 1e-12).sum()), int((each < -1e-12).sum()), method)
-
-
 def _resampled(counts: Array, statistic: Statistic, resamples: int, seed: int, row: int) -> Array:
     runs, problems = counts.shape[:2]
     weights = resampled_sums(problems, resamples, seed)

@@ -14,7 +14,6 @@ from codetune.score.crossed import (
     crossed_bootstrap,
     crossed_difference,
     crossed_interval,
-    crossed_paired_bootstrap,
 )
 from codetune.score.statistics import share, wilson_interval
 
@@ -95,17 +94,3 @@ def test_the_crossed_bootstrap_by_hand() -> None:
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
     found = crossed_bootstrap(counts, share, confidence=0.6, resamples=20_000)
     assert (found.low, found.high) == (0, 1)
-
-
-def test_the_paired_crossed_bootstrap_draws_the_same_problems_for_both() -> None:
-    problems = np.random.default_rng(0).integers(0, 2, 50).astype(float)
-    counts = np.stack([np.stack([problems, np.ones(50)], axis=1)] * 5)  # five equal runs
-    same = crossed_paired_bootstrap(counts, counts, share, resamples=500)
-    assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-12)
-    assert (same.p_value, same.wins) == (1, 0)
-    better = np.stack([np.stack([np.ones(50), np.ones(50)], axis=1)] * 5)
-    found = crossed_paired_bootstrap(better, counts, share, resamples=500)
-    assert found.value == pytest.approx(1 - problems.mean())
-    assert found.p_value < 0.01
-    with pytest.raises(ValueError, match="same problems"):
-        crossed_paired_bootstrap(better, counts[:, :40], share)
