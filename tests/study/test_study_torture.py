@@ -69,7 +69,7 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "codetune.cli", "study", "run", str(recipe_file)]
         study = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
         try:
-            study.wait(moments.uniform(0.1, 0.4) * took)
+            study.wait(moments.uniform(0.05, 0.2) * took)
         except subprocess.TimeoutExpired:
             study.send_signal(signal.SIGKILL)
             study.wait()
@@ -77,6 +77,7 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
         time.sleep(0.5)
     told: list[CellProgress] = []
     run_study(cut, told.append)
-    assert done[0] < 20, "no kill came before the end"
+    cells = len(list(whole.folder.glob("cells/*/result.json")))
+    assert done[KILLS // 2] < cells, f"most kills came after the end: cells done at each of them {done} of {cells}"
     assert unmeasured(report_json(cut.folder)) == unmeasured(report_json(whole.folder))
     assert outcomes(cut.folder) == outcomes(whole.folder)
