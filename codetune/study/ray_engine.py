@@ -14,6 +14,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from codetune.study.drive import DONE, LOG, CellError, CellProgress, Job, child_
 PROGRESS = "progress.jsonl"  # in a job's folder: what its process says of how far it is
 TRIES = 3  # of a job whose worker is lost
 _POLL_S = 0.5
+_CONNECT_S = 10.0
 
 
 class RayEngine:
@@ -57,6 +59,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
+        self._require_someone()
         ours = signal.getsignal(signal.SIGTERM)
         try:
             here = {} if self.address else {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
@@ -68,6 +71,15 @@ class RayEngine:
             yield
         finally:
             self.ray.shutdown()
+
+    def _require_someone(self) -> None:
+        """Raises UserError where nobody listens at the address: Ray itself would try for minutes."""
+        host, colon, port = (self.address or "").removeprefix("ray://").partition(":")
+        if colon and port.isdigit():
+            try:
+                socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+            except OSError as error:
+                raise UserError(f"no Ray cluster at {self.address}: {error.strerror or error}; start one by `ray start --head`") from None
 
     def _placed(self, starts: Sequence[CellProgress]) -> tuple[dict[Any, CellProgress], list[str]]:
         """Every job as a task that waits for its share of a machine; jobs that no machine can hold are failures at once."""
