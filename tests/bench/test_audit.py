@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import audit
 from bench.__main__ import main
-from bench.audit import CLAIMS, Finding
+from bench.audit_claims import CLAIMS, ROWS, Finding
 from codetune.data.sources.locate import data_folder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/studies/audit.md"
@@ -24,6 +23,7 @@ def found(name: str, *files: str) -> Finding:
 
 def test_every_claim_of_the_page_has_its_command_and_every_command_its_claim() -> None:
     text = PAGE.read_text()
+    assert tuple(CLAIMS) == NAMES
     assert [name for name in CLAIMS if f"python -m bench audit {name}`" not in text] == []
 
 
@@ -64,7 +64,7 @@ def test_what_humaneval_and_mbpp_are() -> None:
 
 def test_what_references_of_codexglue_reach() -> None:
     wanted = {"references": 100, "parse": 98, "execute": 92, "methods": 57, "doctests": 2, "stand alone": 6}
-    assert found("syntax", audit.ROWS).numbers == wanted
+    assert found("syntax", ROWS).numbers == wanted
 
 
 def test_the_command_prints_a_claim_and_refuses_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from codetune.study import plots, report, tables
+from codetune.study import plots, rendering, tables
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_was_not_measured_is_a_dash(write, value):
     assert write(value) == tables.MISSING
 
 
-@pytest.mark.parametrize("module", [tables, plots, report])
+@pytest.mark.parametrize("module", [tables, plots, rendering])
 def test_the_examples_in_docstrings_hold(module):
     found = doctest.testmod(module)
     assert found.attempted > 0
