@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
+from bench.audit import NAMES
 from bench.audit_claims import CLAIMS, ROWS, Finding
 from codetune.data.sources.locate import data_folder
 

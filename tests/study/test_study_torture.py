@@ -69,7 +69,7 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "codetune.cli", "study", "run", str(recipe_file)]
         study = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
         try:
-            study.wait(moments.uniform(0.05, 0.2) * took)
+            study.wait(moments.uniform(0.02, 0.1) * took)
         except subprocess.TimeoutExpired:
             study.send_signal(signal.SIGKILL)
             study.wait()
