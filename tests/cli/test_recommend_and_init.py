@@ -44,6 +44,7 @@ def test_what_is_recommended_is_written_planned_and_loads_as_it_is(
     assert "start.yaml is there already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_that_fits_is_exit_code_1_and_no_file(
     tiny_model: Path, data_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,7 @@ def small(folder: Path, methods: list[Any], **changes: Any) -> StudyRecipe:
         "name": "small", "models": "codetune-base", "data": {"source": "basics", "max_examples": 60, "validation_examples": 10},
         "methods": methods, "benchmarks": ["basics-known"], "max_problems": 6, "train": train,
         "decoding": {"max_new_tokens": 24, "batch_size": 6}, "out": str(folder),
+        "measures": {"memory": False, "matrix_rate": False, "latency": False},
     }  # fmt: skip
     return validate(tree | changes, StudyRecipe, "test")
 

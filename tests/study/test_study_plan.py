@@ -96,6 +96,7 @@ def test_equal_time_gives_a_cheaper_method_more_tokens(tmp_path: Path) -> None:
     assert (full.key == plain["full"].key, lora.key == plain["lora"].key) == (True, False)
 
 
+@pytest.mark.slow
 def test_equal_memory_takes_smaller_batches_before_it_refuses(tmp_path: Path) -> None:
     def settled(memory_gb: float) -> Any:
         train = {"train_tokens": 2000, "batch_tokens": 1000, "max_seq_len": 256, "micro_batch_size": 2}
