@@ -6,7 +6,7 @@ their numbers. A row of one run (a base model, which no seed changes) is taken a
 
 Why these rules, what they were tried against, and what they cover in simulated studies: docs/studies/statistics.md, measured by
 `python -m bench statistics`. In short: Satterthwaite's t covers with three seeds what it says; resampling problems and seeds covers
-too much for pass rates (the rest is counted up to three times, Owen 2007) and serves corpus BLEU from five seeds.
+too much for pass rates and for differences (the rest is counted up to three times, Owen 2007) and serves a row's BLEU from five seeds.
 """
 
 from __future__ import annotations
@@ -174,21 +174,13 @@ def crossed_bootstrap(
 
     Problems and runs are drawn independently and crossed (Owen 2007); every run sees the same problems.
     """
-    low, high = percentiles(_resampled(counts, statistic, resamples, seed, row=1), confidence)
-    method = f"crossed bootstrap over problems and seeds, {resamples} resamples"
-    return Estimate(_corpus(counts, statistic), low, high, method)
-
-
-def _resampled(counts: Array, statistic: Statistic, resamples: int, seed: int, row: int) -> Array:
     runs, problems = counts.shape[:2]
     weights = resampled_sums(problems, resamples, seed)
     values = np.stack([statistic(weights @ run) for run in counts], axis=1)
-    drawn = np.random.default_rng([seed, row]).multinomial(runs, np.full(runs, 1 / runs), size=resamples)
-    return np.asarray((values * drawn).sum(axis=1) / runs)
-
-
-def _corpus(counts: Array, statistic: Statistic) -> float:
-    return float(statistic(counts.sum(axis=1)).mean())
+    drawn = np.random.default_rng([seed, 1]).multinomial(runs, np.full(runs, 1 / runs), size=resamples)
+    low, high = percentiles((values * drawn).sum(axis=1) / runs, confidence)
+    found = float(statistic(counts.sum(axis=1)).mean())
+    return Estimate(found, low, high, f"crossed bootstrap over problems and seeds, {resamples} resamples")
 
 
 def _variance(of_problems: float, rows: Sequence[Sources]) -> Variance:

@@ -3,7 +3,7 @@
 Which interval where is argued in `codetune.score.statistics` and `codetune.score.crossed`; this module only picks: one seed covers
 problems, several cover problems and seeds. Corpus BLEU is no mean over problems: with one seed it is bootstrapped, with several its
 jackknife pseudo-values (Tukey 1958), whose mean is BLEU again, go through the same two-way rule as pass rates, and from five seeds the
-interval is no narrower than that of the bootstrap of problems crossed with seeds.
+interval of a row is no narrower than that of the bootstrap of problems crossed with seeds.
 """
 
 from __future__ import annotations
@@ -150,8 +150,7 @@ def _paired_means(ours: Array, theirs: Array) -> statistics.Difference:
 
 
 def _paired_bleu(ours: Array, theirs: Array) -> statistics.Difference:
-    fewest = min({len(ours), len(theirs)} - {1}, default=1)
-    if fewest == 1:
+    if len(ours) == len(theirs) == 1:
         return statistics.paired_bootstrap(ours[0], theirs[0], CONALA.score, resamples=RESAMPLES)
     value = float(CONALA.score(ours.sum(axis=1)).mean() - CONALA.score(theirs.sum(axis=1)).mean())
     found = crossed.crossed_difference(_pseudo_values(ours), _pseudo_values(theirs), bounds=(-np.inf, np.inf))
