@@ -27,16 +27,17 @@ def equal_budget(recipe: TrainRecipe, budget: BudgetConfig, reference: TrainReci
 
 def _of_equal_time(recipe: TrainRecipe, reference: TrainRecipe) -> tuple[TrainRecipe, Json]:
     """As many tokens as take the reference's time: a method that computes less a token sees more of them."""
-    allowed, needed = (_seconds(each) for each in (reference, recipe))
+    forecaster = Forecaster(machine_here(recipe.device))  # one for both: they mostly read the same data
+    allowed, needed = (_seconds(each, forecaster) for each in (reference, recipe))
     train = recipe.train.part(allowed / needed)
     budget = train.model_dump(include={"train_tokens", "epochs"})
     noted = {"budget": {"equal": "time", "reference": reference.name, **budget, "share_of_its_tokens": allowed / needed}}
     return recipe.model_copy(update={"train": train}), noted
 
 
-def _seconds(recipe: TrainRecipe) -> float:
+def _seconds(recipe: TrainRecipe, forecaster: Forecaster) -> float:
     """Of training alone: validations are how it is watched."""
-    basis = Forecaster(machine_here(recipe.device)).basis(recipe)
+    basis = forecaster.basis(recipe)
     outline = outline_of(without_data(basis.config))
     return forecast_seconds(outline, settled(recipe.method, outline), recipe.train, basis.passes, (), _NOMINAL)
 

@@ -7,13 +7,13 @@ that a newer writer added are ignored. Nothing here writes but `write_problems`.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from codetune.errors import UserError
+from codetune.models.stages import read
 from codetune.records import Json, Problem
 from codetune.runs import read_rows, write_rows
 from codetune.score.statistics import paired_difference
@@ -140,14 +140,14 @@ def read_study(study_dir: Path) -> Study:
     folder = study_dir / "cells"
     if not folder.is_dir():
         raise UserError(f"{study_dir} holds no study (no folder {folder.name}/): give the folder that `codetune study run` wrote")
-    recipe = _read_object(study_dir / "study.json") or {}
+    recipe = read(study_dir / "study.json")
     cells: list[Cell] = []
     unfinished: list[Unfinished] = []
     planned = recipe.get("cells")  # cells of earlier plans (another learning rate, say) stay on disk and out of the report
     place = {name: number for number, name in enumerate(planned or ())}
     there = [entry for entry in folder.iterdir() if entry.is_dir() and (planned is None or entry.name in place)]
     for path in sorted(there, key=lambda entry: (place.get(entry.name, 0), entry.name)):
-        result = _read_object(path / "result.json")
+        result = read(path / "result.json")
         cell = _cell(path, result, recipe) if result else None
         if cell is None:
             unfinished.append(_unfinished(path))
@@ -193,14 +193,6 @@ def read_problems(study_dir: Path, benchmark: str) -> list[Problem]:
     ]
 
 
-def _read_object(path: Path) -> Json | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _cell(path: Path, result: Json, recipe: Json) -> Cell | None:
     name = result.get("cell")
     if not isinstance(name, dict) or not isinstance(result.get("benchmarks"), dict):
@@ -219,7 +211,7 @@ def _cell(path: Path, result: Json, recipe: Json) -> Cell | None:
         gates=tuple(_gate(gate) for gate in result.get("gates") or ()),
         peak_memory_bytes=result.get("peak_memory_bytes"),
         provenance=result.get("provenance") or {},
-        config=_read_object(path / "cell.json") or {},
+        config=read(path / "cell.json"),
         factors=name.get("factors") or {},
         tuned=bool(name.get("tuned")),
         brought=bool(name.get("brought")),
@@ -296,10 +288,10 @@ def _outcome(row: Json, written: Mapping[tuple[str, int], str]) -> Outcome:
 
 
 def _unfinished(path: Path) -> Unfinished:
-    config = _read_object(path / "cell.json") or {}
+    config = read(path / "cell.json")
     named = config.get("cell")
     name: Json = named if isinstance(named, dict) else config
-    failed = _read_object(path / FAILURE) or {}
+    failed = read(path / FAILURE)
     label = " · ".join(str(name[part]) for part in ("row", "data", "seed") if isinstance(name.get(part), str | int))
     steps = [int(row["step"]) for row in read_rows(path / "metrics.jsonl") if "step" in row]
     if (path / "result.json").exists():

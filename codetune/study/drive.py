@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from codetune.config import StudyRecipe
 from codetune.errors import TERMINATED, Terminated, UserError
+from codetune.models.stages import read
 from codetune.runs import locked, read_json, write_json
 from codetune.study.cells import FAILURE, write_problems
 from codetune.study.plan import FOUND, JOB, RESULT, CellConfig, SearchJob, benchmarks_of, limited, plan_cells, plan_searches, unfinished
@@ -60,7 +61,7 @@ def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None], engin
         planned = {"cells": [cell.folder.name for cell in cells]}
         write_json(recipe.folder / "study.json", recipe.model_dump(mode="json") | planned)
         for benchmark in (asked[given] for given in recipe.benchmarks):
-            write_problems(recipe.folder, benchmark.name, limited(benchmark, recipe.max_problems))
+            write_problems(recipe.folder, benchmark.name, limited(benchmark, recipe.max_problems).problems)
         jobs: list[Job] = [*(job for job in searches if not is_found(job)), *unfinished(cells, [read_result(cell) for cell in cells])]
         numbered = [CellProgress(job, number, len(jobs)) for number, job in enumerate(jobs, start=1)]
         engine = engine or Running(recipe.cells_at_once, report)
@@ -86,9 +87,8 @@ def _is_settled(job: Job, searches: Sequence[SearchJob]) -> bool:
 
 def is_found(job: SearchJob) -> bool:
     """Whether a search has come to its end, with as many trials as it is to have."""
-    try:
-        kept = json.loads((job.folder / FOUND).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    kept = read(job.folder / FOUND)
+    if not kept:
         return False
     wanted = SearchJob.model_validate(read_json(job.folder / JOB)) if (job.folder / JOB).exists() else None
     return wanted == job and bool(kept.get("trials"))
@@ -96,11 +96,7 @@ def is_found(job: SearchJob) -> bool:
 
 def read_result(cell: CellConfig) -> dict[str, Any] | None:
     """A cell's result, None where it has none that can be read."""
-    try:
-        found = json.loads((cell.folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    return read(cell.folder / RESULT) or None
 
 
 class CellError(Exception):

@@ -71,7 +71,8 @@ def measure(subject: Subject) -> CellMeasures:
     found = _spent(subject) | {"memory_peak_bytes": _peaks(subject)}
     if asked.held_out:
         found |= _held_out(subject)
-    found["forgetting"] = {benchmark.name: _kept(subject, benchmark) for benchmark in map(_asked_of(cell), asked.forgetting)}
+    could = [limited(load_benchmark(name), cell.max_problems) for name in asked.forgetting]
+    found["forgetting"] = {benchmark.name: _kept(subject, benchmark) for benchmark in could}
     if asked.rephrased:
         found["rephrased"] = _rephrased(subject, asked.rephrased)
     if cell.train is not None and subject.summary is not None:
@@ -125,14 +126,6 @@ def _examples(subject: Subject, documents: Sequence[Document]) -> TokenisedExamp
     asked = tuple(each for each in documents if each.kind != "code" or not family.encoder_decoder)  # an encoder must have something to read
     made = collect(Maker(subject.template, tokenizer, room, subject.cell.data.loss_on)(asked), room)
     return made if len(made) else None
-
-
-def _asked_of(cell: CellConfig) -> Callable[[str], Benchmark]:
-    def load(name: str) -> Benchmark:
-        benchmark = load_benchmark(name)
-        return dataclasses.replace(benchmark, problems=limited(benchmark, cell.max_problems))
-
-    return load
 
 
 def _kept(subject: Subject, benchmark: Benchmark) -> dict[str, float]:

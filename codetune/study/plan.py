@@ -10,7 +10,7 @@ import importlib.metadata
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -271,9 +271,9 @@ def _adapter(row: BroughtRow) -> Path:
     return folder
 
 
-def limited(benchmark: Benchmark, max_problems: int | None) -> tuple[Any, ...]:
-    """The problems that a study asks of a benchmark."""
-    return benchmark.problems[:max_problems]
+def limited(benchmark: Benchmark, max_problems: int | None) -> Benchmark:
+    """A benchmark with the problems that a study asks of it."""
+    return replace(benchmark, problems=benchmark.problems[:max_problems])
 
 
 def model_hash(model: str) -> str:

@@ -21,6 +21,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from codetune.study import cells
 from codetune.study.plot_labels import KEY_LINE, KeyEntry, draw_key, key_lines
 
 Drawing = ParamSpec("Drawing")
@@ -28,7 +29,7 @@ Drawing = ParamSpec("Drawing")
 INK, MUTED, GRID = "#1c2330", "#667085", "#e3e7ee"
 PASSED, FAILED = "#0b7a75", "#c8553d"
 PANEL_WIDTH = 5.0  # inches; text of 9 points is then 8 pixels high on a phone of 390
-TUNED = " tuned"  # ends the name of a row whose settings were searched for
+TUNED = f" {cells.TUNED}"  # ends the name of a row whose settings were searched for
 
 
 @dataclass(frozen=True, slots=True)

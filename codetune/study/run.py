@@ -82,7 +82,7 @@ def run_cell(cell: CellConfig) -> None:
     template = _template(cell, loaded)
     answered: dict[str, Answered] = {}
     quality: list[QualityMeasurements] = []
-    benchmarks = [_benchmark(cell, name) for name in cell.benchmarks]
+    benchmarks = [limited(load_benchmark(name), cell.max_problems) for name in cell.benchmarks]
     gates = _training_gates(cell, summary, loaded, adapted)
     if cell.inference == "bf16":
         adapted.root.bfloat16()
@@ -109,11 +109,6 @@ def run_cell(cell: CellConfig) -> None:
     found |= {"evidence": evidence, "diagnosis": to_json(diagnose(CellEvidence(gates, summary or {}, curve, results, evidence)))}
     write_json(cell.folder / RESULT, _result(cell, summary, results, gates) | found)
     shutil.rmtree(cell.folder / CHECKPOINT, ignore_errors=True)  # of a bad step: at another rate it is another cell
-
-
-def _benchmark(cell: CellConfig, name: str) -> Benchmark:
-    benchmark = load_benchmark(name)
-    return dataclasses.replace(benchmark, problems=limited(benchmark, cell.max_problems))
 
 
 def _template(cell: CellConfig, loaded: LoadedModel) -> Template:

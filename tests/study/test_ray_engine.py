@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import signal
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from undisturbed import unmeasured
 
 from codetune.config import StudyRecipe, validate
 from codetune.errors import UserError
@@ -23,7 +23,6 @@ from codetune.study.stand_ins import tiny
 
 WITHOUT = "Ray is not installed: pip install 'codetune[ray]'"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=WITHOUT)]
-MEASURED = ("seconds", "_per_s", "per_token", "bytes", "_s", "energy", "cost", "memory", "matrix_rate")
 
 
 def recipe_in(folder: Path) -> StudyRecipe:
@@ -50,14 +49,6 @@ def kill_a_worker(folder: Path, killed: list[int]) -> None:
                     killed.append(worker.pid)
                     return
         time.sleep(0.05)
-
-
-def unmeasured(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: unmeasured(each) for key, each in value.items() if not any(word in key for word in MEASURED)}
-    if isinstance(value, str):  # what a sentence says of time and memory
-        return re.sub(r"; it trained .*|; [^;]* needs .* of the .*", "", value)
-    return [unmeasured(each) for each in value] if isinstance(value, list) else value
 
 
 def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from undisturbed import unmeasured
 
 from codetune.config import StudyRecipe, validate
 from codetune.study.drive import CellProgress, run_study
@@ -21,7 +21,6 @@ from codetune.study.report import report_json
 from codetune.study.stand_ins import tiny
 
 KILLS = 10
-MEASURED = ("seconds", "_per_s", "per_token", "bytes", "_s", "energy", "cost", "memory", "matrix_rate")
 pytestmark = pytest.mark.slow
 
 
@@ -35,15 +34,6 @@ def recipe_in(folder: Path) -> StudyRecipe:
     }  # fmt: skip
     cut = tiny(validate(tree, StudyRecipe, "test"))
     return cut.model_copy(update={"max_problems": 10})
-
-
-def unmeasured(value: Any) -> Any:
-    """A report's JSON without what is measured anew in every run."""
-    if isinstance(value, dict):
-        return {key: unmeasured(each) for key, each in value.items() if not any(word in key for word in MEASURED)}
-    if isinstance(value, str):  # what a sentence says of time and memory
-        return re.sub(r"; it trained .*|; [^;]* needs .* of the .*", "", value)
-    return [unmeasured(each) for each in value] if isinstance(value, list) else value
 
 
 def outcomes(folder: Path) -> dict[str, Any]:

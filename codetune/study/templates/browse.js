@@ -6,15 +6,6 @@
   const [PROBLEM, INDEX, COMPLETION, PROGRAM, VERDICT, DETAIL, BLEU, CUT] = [0, 1, 2, 3, 4, 5, 6, 7];
   const text = (number) => (number < 0 ? "" : data.texts[number]);
   const verdict = (sample) => (sample[VERDICT] < 0 ? "" : data.verdicts[sample[VERDICT]]);
-  const make = (tag, options = {}, ...children) => {
-    const { className, label, ...rest } = options;
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (label) node.setAttribute("aria-label", label);
-    Object.assign(node, rest);
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  };
   const unique = (values) => [...new Set(values)];
   const select = (title, options) => {
     const node = make("select");

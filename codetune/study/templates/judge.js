@@ -5,15 +5,6 @@
   const place = document.querySelector("[data-judge]");
   const store = `codetune-votes-${data.sheet}`;
   const sides = [["left", "Left"], ["same", "Same"], ["right", "Right"]];
-  const make = (tag, options = {}, ...children) => {
-    const { className, label, ...rest } = options;
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (label) node.setAttribute("aria-label", label);
-    Object.assign(node, rest);
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  };
   let kept = { judge: "", votes: {} };
   try { kept = { ...kept, ...JSON.parse(localStorage.getItem(store) ?? "{}") }; } catch { /* damaged or no storage: begin anew */ }
   const keep = () => {
