@@ -45,6 +45,7 @@ export const answerView = (answer, context, alone) => {
   const name = make("h3", { className: "who", textContent: nameOf(answer, alone) });
   const state = make("span", { className: "state" });
   const foot = make("div", { className: "answer-foot" });
+  let failed = null;
   const parts = { pieces: [] };
   const codeOf = (block, number) => codeBlock(block, {
     ...context, model: () => answer.model ?? context.model(),
@@ -74,7 +75,7 @@ export const answerView = (answer, context, alone) => {
     node.classList.remove("being-written");
     node.removeAttribute("aria-busy");
     tell();
-    foot.replaceChildren(make("p", { className: "facts", textContent: facts(answer) }), thumbs(answer, foot));
+    foot.replaceChildren(make("p", { className: "facts", textContent: facts(answer) }), thumbs(answer, foot), failed ? fault(failed) : "");
     return blocks;
   };
   if (answer.finish) end(answer);
@@ -82,7 +83,7 @@ export const answerView = (answer, context, alone) => {
   return {
     node, answer, end: (final) => { const blocks = end(final); say(blocks, 0); announce(`${nameOf(answer, alone)} has finished.`); },
     write: (piece) => { text += piece; show(); },
-    fail: (error) => { node.classList.remove("being-written"); node.removeAttribute("aria-busy"); state.textContent = ""; written.show(text, true); foot.replaceChildren(fault(error)); },
+    fail: (error) => { failed = error; node.classList.remove("being-written"); node.removeAttribute("aria-busy"); state.textContent = ""; written.show(text, true); foot.replaceChildren(fault(error)); },
     reveal: (model) => { answer.model = model; name.textContent = model; node.setAttribute("aria-label", `Answer of ${model}`); },
   };
 };

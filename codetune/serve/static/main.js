@@ -45,7 +45,7 @@ const start = (state) => {
     const shown = tab in views ? tab : "chat";
     for (const name of ["chat", "studies", "runs"]) document.getElementById(name).hidden = name !== shown;
     for (const link of document.querySelectorAll("[data-tab]")) { if (link.dataset.tab === shown) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current"); }
-    document.body.dataset.shown = shown;
+    if (shown === "chat") document.querySelector("[data-tab=chat]").href = location.hash || "#/"; // the way back leads to where one was
     for (const [name, view] of Object.entries(views)) if (name === shown) view.open(id); else view.close();
     if (shown === "chat") chat.open(tab === "c" && id ? id : null).then(() => { if (WIDE.matches && !document.querySelector("dialog[open]")) chat.focus(); }); else document.title = `${shown === "runs" ? "Runs" : "Studies"} · codetune`;
     history.mark();

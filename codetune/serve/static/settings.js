@@ -7,9 +7,9 @@ const chosen = { models: [], sideBySide: false, blind: true, style: "", temperat
 const save = () => keep("settings", { ...chosen });
 
 const NUMBERS = [
-  ["temperature", "Temperature", { min: 0, max: 5, step: 0.05 }, "0: always the likeliest"],
+  ["temperature", "Temperature", { min: 0, max: 5, step: 0.05 }, "0 is greedy"],
   ["top_p", "Top p", { min: 0.01, max: 1, step: 0.01 }, ""],
-  ["max_new_tokens", "Most tokens", { min: 1, step: 1 }, ""],
+  ["max_new_tokens", "Max new tokens", { min: 1, step: 1 }, ""],
   ["seed", "Seed", { min: 0, max: 2147483647, step: 1 }, ""],
 ];
 
@@ -21,7 +21,7 @@ export const summary = (values, style) => {
   return [style, how, `up to ${values.max_new_tokens} tokens`].filter((part) => part).join(" · ");
 };
 
-const kindOf = (model) => (model.method === "base" ? model.name : `${model.name} · ${model.method}`);
+const kindOf = (model) => (["base", model.name].includes(model.method) ? model.name : `${model.name} · ${model.method}`);
 const select = (options, value, change) => {
   const node = make("select", {}, ...options.map(([name, words]) => make("option", { value: name, textContent: words })));
   node.value = value;
@@ -64,7 +64,7 @@ export const settingsView = (state) => {
     models.replaceChildren(...[pick(0, chosen.sideBySide ? "First model" : "Model"), chosen.sideBySide ? make("span", { className: "muted", textContent: "and" }) : null, chosen.sideBySide ? pick(1, "Second model") : null, both, chosen.sideBySide ? blind : null].filter(Boolean));
     const styles = stylesOf();
     if (!styles.includes(chosen.style)) chosen.style = "";
-    style.replaceChildren(field("Prompt style", select([["", "the model's own"], ...styles.map((name) => [name, name])], chosen.style, (name) => { chosen.style = name; tell(); })));
+    style.replaceChildren(field("Prompt style", select([["", "its own"], ...styles.map((name) => [name, name])], chosen.style, (name) => { chosen.style = name; tell(); })));
     tell();
   };
   details.append(words, make("div", { className: "fields numbers" }, style, ...numbers));
