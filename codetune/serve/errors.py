@@ -22,6 +22,10 @@ _SAID = {404: "there is nothing at {path}", 405: "{method} is not done at {path}
 _NO_RETRY = {"x-should-retry": "false"}  # the official client would ask three times else, each as long as the first
 
 
+class UnknownIdError(UserError):
+    """There is nothing of that id."""
+
+
 class ProtocolError(Exception):
     """An answer that is an error. `param` names the field of the request that is at fault, `code` is for programs to read."""
 
@@ -72,6 +76,8 @@ def of_user(error: UserError, retry_after_s: int = 1) -> ProtocolError:
         return invalid(str(error), "messages", "context_length_exceeded")
     if isinstance(error, UnknownModelError):
         return ProtocolError(404, str(error), "model", "model_not_found")
+    if isinstance(error, UnknownIdError):
+        return ProtocolError(404, str(error), None, "not_found")
     return invalid(str(error))
 
 

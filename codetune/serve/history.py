@@ -21,16 +21,13 @@ from codetune.errors import UserError
 from codetune.generate.live import CANCELLED
 from codetune.records import Json
 from codetune.runs import disk_error, locked
+from codetune.serve.errors import UnknownIdError
 from codetune.serve.history_file import open_file
 
 _TITLE_CHARACTERS = 60
 _MOST_WORDS = 16  # of a search
 TIE, NEITHER = "tie", "neither"
 Choice = int | str | None  # a side, TIE, NEITHER; None where nobody has chosen
-
-
-class UnknownIdError(UserError):
-    """Nothing in the history has that id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +261,8 @@ class History:
 
     def _index(self, database: sqlite3.Connection, exchanges: str, *values: str) -> None:
         """Have the texts of these exchanges found by their words."""
-        if not self.full_text:
+        if not self.full_text:  # found by their letters, and indexed once there is an index
+            database.execute(f"UPDATE exchange SET indexed = 0 WHERE id IN ({exchanges})", values)
             return
         for (id,) in database.execute(exchanges, values).fetchall():
             exchange = self.exchange(id)
