@@ -8,16 +8,19 @@ import { decoding } from "./settings.js";
 import { keep, recall } from "./store.js";
 import { chip, countOf, inWords } from "./verdicts.js";
 
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
+
 const roundView = (round) => make("li", { className: "round" },
   make("p", { className: "verdict" }, make("strong", { textContent: round.number ? `Round ${round.number}` : "As given" }), chip(round), make("span", { className: "muted", textContent: countOf(round) })),
   round.detail ? make("p", { className: "detail", textContent: round.detail }) : null,
   round.number && round.diff ? diffView(round.diff, `Round ${round.number}: what was changed`) : null,
-  round.number && !round.diff ? note("Nothing was changed.") : null);
+  round.remark ? note(sentence(round.remark)) : null,
+  round.number && !round.diff && !round.remark ? note("Nothing was changed.") : null);
 
 export const mendPanel = (program) => {
   const tests = make("textarea", { rows: 3, spellcheck: false, className: "mono", placeholder: "assert add(2, 3) == 5" });
   tests.addEventListener("input", () => keep(testsKey(program), tests.value));
-  const rounds = make("input", { type: "number", min: 1, max: 16, step: 1, value: program.limits.rounds ?? 4 });
+  const rounds = make("input", { type: "number", min: 1, max: program.limits.rounds ?? 4, step: 1, value: program.limits.rounds ?? 4 });
   const begin = make("button", { type: "submit", className: "main", textContent: "Mend" });
   const stop = button("Stop", () => going?.abort(), { hidden: true });
   const place = make("div", { className: "result-place" });
@@ -69,7 +72,7 @@ const mended = async (program, tests, most, place, signal) => {
 
 const ending = (program, done, { given, tests, first }) => {
   announce(done.message);
-  const box = make("div", { className: `ending ${done.passed ? "good" : ""}` }, make("p", { className: "ending-words", textContent: done.message || (done.passed ? "The tests pass." : "No mended program was found.") }));
+  const box = make("div", { className: `ending ${done.passed ? "good" : ""}` }, make("p", { className: "ending-words", textContent: sentence(done.message || (done.passed ? "the tests pass" : "no mended program was found")) }));
   if (!done.passed || done.code === given) return box;
   box.append(diffView(done.diff, "All that was changed"));
   const use = button("Use this program", async () => {

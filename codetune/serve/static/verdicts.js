@@ -26,4 +26,4 @@ export const resultView = (result, ran) => {
 };
 
 // What a model is told of a failure.
-export const errorText = (result) => [inWords(result), result.detail, result.stderr, result.stdout && `Output:\n${result.stdout}`].filter((part) => part).join("\n").slice(0, 8000);
+export const errorText = (result) => [result.detail || inWords(result), result.stderr].filter((part) => part).join("\n").slice(0, 8000);
