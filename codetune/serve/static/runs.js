@@ -1,19 +1,21 @@
 // Trainings: what is going on, its loss as it falls, what it writes, and how long it will take. Asked anew while it is watched.
 import { lossChart } from "./chart.js";
 import { make } from "./make.js";
+import { coloured } from "./python.js";
 import { duration, fault, since } from "./say.js";
 import { call } from "./server.js";
+import { chip as verdictChip } from "./verdicts.js";
 
 const POLL_MS = 2000;
 const LIST_MS = 10000;
-const STATES = { running: "running", finished: "finished", done: "finished", failed: "failed", stopped: "stopped" };
-const CHIPS = { running: "running", finished: "ok", done: "ok", failed: "invalid" };
+const SAMPLES = 6; // the latest come first
+const CHIPS = { running: "running", done: "ok", stopped: "warning" };
 
-export const stateChip = (state) => make("em", { className: `chip ${CHIPS[state] ?? "plain"}`, textContent: STATES[state] ?? state });
+export const stateChip = (state) => make("em", { className: `chip ${CHIPS[state] ?? "plain"}`, textContent: state });
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: value < 10 ? 2 : 0 });
 
 const card = (run) => make("li", {}, make("a", { href: `#/runs/${encodeURIComponent(run.id)}`, className: "card link" }, make("strong", { textContent: run.name }), stateChip(run.state),
-  make("span", { className: "muted", textContent: [run.kind, run.model, run.method, since(run.updated)].filter((part) => part).join(" · ") })));
+  make("span", { className: "muted", textContent: [run.study, run.model, run.method, run.data, since(run.updated)].filter((part) => part).join(" · ") })));
 
 const progress = (run) => {
   if (!run.steps) return null;
@@ -24,9 +26,9 @@ const progress = (run) => {
 };
 
 const samples = (run) => (run.samples.length ? make("section", { className: "card" }, make("h3", { textContent: "What it writes" }),
-  ...run.samples.slice(-6).reverse().map((sample) => make("div", { className: "sample" }, make("p", { className: "label", textContent: `Step ${sample.step}` }),
-    make("pre", { className: "prompt", tabIndex: 0, role: "group", label: `Prompt at step ${sample.step}`, textContent: sample.prompt }),
-    make("pre", { tabIndex: 0, role: "group", label: `Completion at step ${sample.step}`, textContent: sample.text || "(nothing)" })))) : null);
+  ...run.samples.slice(0, SAMPLES).map((sample) => make("div", { className: "sample" }, make("p", { className: "verdict" }, make("strong", { textContent: `Step ${sample.step}` }), make("span", { className: "muted", textContent: sample.prompt }), sample.verdict ? verdictChip(sample) : null),
+    make("pre", { tabIndex: 0, role: "group", label: `Completion of ${sample.prompt} at step ${sample.step}` }, sample.text ? coloured(sample.text) : "(nothing)"),
+    sample.detail ? make("p", { className: "detail", textContent: sample.detail }) : null))) : null);
 
 const factsOf = (run) => {
   const rows = Object.entries(run.facts ?? {}).filter(([, value]) => value !== null && value !== "");

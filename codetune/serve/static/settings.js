@@ -3,7 +3,7 @@ import { field, make, toggle } from "./make.js";
 import { keep, recall } from "./store.js";
 
 let server = { models: [], limits: {} };
-const chosen = { models: [], sideBySide: false, blind: true, style: "", temperature: 0, top_p: 1, max_new_tokens: 256, seed: 0, ...recall("settings", {}) };
+const chosen = { models: [], sideBySide: false, blind: true, style: "", temperature: 0, top_p: 1, max_new_tokens: null, seed: 0, ...recall("settings", {}) };
 const save = () => keep("settings", { ...chosen });
 
 const NUMBERS = [
@@ -34,8 +34,8 @@ const adopt = (state) => {
   const names = state.models.map((model) => model.name);
   const [first, second] = [names[0] ?? "", names[1] ?? names[0] ?? ""];
   chosen.models = [names.includes(chosen.models[0]) ? chosen.models[0] : first, names.includes(chosen.models[1]) ? chosen.models[1] : second];
-  const most = state.limits.max_new_tokens;
-  if (most) chosen.max_new_tokens = Math.min(chosen.max_new_tokens, most);
+  const { max_new_tokens: most, default_new_tokens: usual } = state.limits;
+  chosen.max_new_tokens = Math.min(chosen.max_new_tokens ?? usual ?? 256, most);
 };
 
 const stylesOf = () => [...new Set(server.models.filter((model) => asked().models.includes(model.name)).flatMap((model) => model.styles))];
@@ -50,7 +50,7 @@ export const settingsView = (state) => {
     words.textContent = summary(chosen, chosen.style || (chosen.sideBySide ? "" : own));
   };
   const numbers = NUMBERS.map(([name, title, limits, hint]) => {
-    const node = make("input", { type: "number", value: chosen[name], ...limits, ...(name === "max_new_tokens" && state.limits.max_new_tokens ? { max: state.limits.max_new_tokens } : {}), required: true });
+    const node = make("input", { type: "number", value: chosen[name], ...limits, ...(name === "max_new_tokens" ? { max: state.limits.max_new_tokens } : {}), required: true });
     node.addEventListener("input", () => { if (node.checkValidity()) { chosen[name] = node.valueAsNumber; save(); tell(); } });
     node.addEventListener("blur", () => { if (!node.checkValidity()) node.value = chosen[name]; });
     return field(title, node, hint);

@@ -3,10 +3,7 @@ import { make } from "./make.js";
 import { fault, since } from "./say.js";
 import { call } from "./server.js";
 
-const addressOf = (id) => {
-  const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
-  return `/studies/${encodeURIComponent(id)}/report.html?theme=${dark ? "dark" : "light"}`;
-};
+const addressOf = (study) => `${study.url}?theme=${getComputedStyle(document.documentElement).colorScheme}`;
 
 const card = (study) => make("li", {}, study.has_report
   ? make("a", { href: `#/studies/${encodeURIComponent(study.id)}`, className: "card link" }, make("strong", { textContent: study.name }), make("span", { className: "muted", textContent: `changed ${since(study.updated)}` }))
@@ -26,11 +23,15 @@ export const studiesView = (place) => {
         return;
       }
       const study = studies.find((one) => one.id === id);
-      const name = study?.name ?? id;
-      const links = [make("a", { href: "#/studies", textContent: "All studies" }), make("a", { href: addressOf(id), target: "_blank", rel: "noopener", textContent: "Open in a new tab" })];
-      const frame = make("iframe", { title: `Report of ${name}`, src: addressOf(id) });
-      frame.setAttribute("sandbox", "allow-scripts allow-popups");
-      place.replaceChildren(heading(name, ...links), study?.has_report ? frame : fault(new Error(`no report of ${name} is here: codetune study report makes it`)));
+      const all = make("a", { href: "#/studies", textContent: "All studies" });
+      if (!study?.has_report) {
+        place.replaceChildren(heading(study?.name ?? id, all), fault(new Error("this study has no report here: codetune study report makes it")));
+        return;
+      }
+      const frame = make("iframe", { title: `Report of ${study.name}` });
+      frame.setAttribute("sandbox", "allow-scripts");
+      frame.src = addressOf(study);
+      place.replaceChildren(heading(study.name, all, make("a", { href: frame.src, target: "_blank", rel: "noopener", textContent: "Open in a new tab" })), frame);
     } catch (error) { if (mine === turn) place.replaceChildren(heading("Studies"), fault(error)); }
   };
   return { open, close: () => { turn += 1; place.replaceChildren(); } };
