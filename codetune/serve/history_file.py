@@ -31,7 +31,7 @@ CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 def open_file(path: Path, full_text: bool) -> tuple[sqlite3.Connection, bool]:
-    """A connection for any thread, one at a time, and whether words are indexed. Raises UserError, and leaves a file that is not ours be."""
+    """A connection for any thread, one at a time, and whether words are indexed. Raises UserError, and leaves other files alone."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
 from codetune.data.given_tests import read_text
-from codetune.errors import UserError
-from codetune.generate.live import Ask, LiveEngine
+from codetune.generate.live import Ask
 from codetune.mending import explain
 from codetune.records import Json, Problem, ProgramResult, StdioTest, Verdict
 from codetune.serve.asking import Body, Decoding, find_models
@@ -65,14 +63,14 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
 
     @routes.post("/api/run")
     async def run(body: RunBody) -> Json:
-        await _require(bench)
+        await require_sandbox(bench)
         result = await asyncio.wrap_future(bench.run(body.code, body.stdin, _arguments(body.arguments)))
         shown = {name: getattr(result, name) for name in ("detail", "stdout", "stderr", "seconds")}
         return {"verdict": result.verdict.value, **shown, "tier": bench.tier}
 
     @routes.post("/api/test")
     async def test(body: TestBody) -> Json:
-        await _require(bench)
+        await require_sandbox(bench)
         problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code)
         result = await asyncio.wrap_future(bench.test(body.code, problem))
         return shown_result(result) | {"stdout": result.stdout, "seconds": result.seconds, "tier": bench.tier}
@@ -88,7 +86,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
 
     @routes.post("/api/mend", response_class=Events)
     async def mended(body: MendBody, request: Request) -> Events:
-        await _require(bench)
+        await require_sandbox(bench)
         (model,) = find_models(assistant.engine, [body.model])
         problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code, body.stdin)
         ask = Ask(model.name, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
@@ -116,7 +114,7 @@ def shown_result(result: ProgramResult) -> Json:
     }  # fmt: skip
 
 
-async def _require(bench: Workbench) -> None:
+async def require_sandbox(bench: Workbench) -> None:
     """Raises ProtocolError where this machine has no sandbox."""
     if missing := await asyncio.to_thread(lambda: bench.missing):
         raise invalid(f"programs cannot be run here: {missing}", None, "no_sandbox")
