@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -249,7 +250,7 @@ class History:
         queries, values = list[str](), list[str]()
         for word in words:
             like = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
-            if self.full_text and any(map(str.isalnum, word)):
+            if self.full_text and re.fullmatch(r"\w+", word):  # an index knows words alone, and code is more than these
                 indexed = "SELECT conversation FROM exchange WHERE number IN (SELECT rowid FROM words WHERE words MATCH ?)"
                 values += ['"' + word.replace('"', '""') + '"*', like]
             else:

@@ -66,7 +66,7 @@ def _require_ours(database: sqlite3.Connection, path: Path) -> None:
         raise UserError(f"{path} is of a newer codetune (version {version}, this one knows {_VERSION}): update codetune, or move it away")
     said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if said != "ok":
-        raise UserError(f"{path} is damaged ({said}): move it away, and a new one is begun")
+        raise UserError(f"{path} is damaged ({' '.join(str(said).split())}): move it away, and a new one is begun")
 
 
 def _index_words(database: sqlite3.Connection) -> bool:

@@ -16,11 +16,11 @@ from codetune.records import Json, Problem, ProgramResult, StdioTest, Verdict
 from codetune.serve.asking import Body, Decoding, find_models
 from codetune.serve.assistant import Assistant
 from codetune.serve.crew import Crew
-from codetune.serve.errors import invalid, time_limit, writing_failed
-from codetune.serve.events import Events
+from codetune.serve.errors import as_protocol, invalid
+from codetune.serve.events import EventStream, lines_of
 from codetune.serve.mends import Mending
 from codetune.serve.workbench import RUN_TIMEOUT_S, Workbench
-from codetune.serve.writing import FailedError, GoneError, TimeLimitError, Writing
+from codetune.serve.writing import GoneError, Writing
 
 _MENDS_AT_ONCE, _MENDS_WAITING = 4, 16
 _MOST_ARGUMENTS = 100
@@ -75,24 +75,24 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         result = await asyncio.wrap_future(bench.test(body.code, problem))
         return shown_result(result) | {"stdout": result.stdout, "seconds": result.seconds, "tier": bench.tier}
 
-    @routes.post("/api/explain", response_class=Events)
-    async def explained(body: ExplainBody, request: Request) -> Events:
+    @routes.post("/api/explain", response_class=EventStream)
+    async def explained(body: ExplainBody, request: Request) -> EventStream:
         (model,) = find_models(assistant.engine, [body.model])
         why = explain(body.code, ProgramResult(_verdict(body.error), body.error))
         ask = Ask(model.name, why, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
         writing = Writing(assistant.engine, [ask], request.receive, settings.timeout_s)
         await writing.begin()
-        return Events(_pieces(writing, settings.timeout_s), writing.cancel)
+        return EventStream(lines_of(_pieces(writing)), writing)
 
-    @routes.post("/api/mend", response_class=Events)
-    async def mended(body: MendBody, request: Request) -> Events:
+    @routes.post("/api/mend", response_class=EventStream)
+    async def mended(body: MendBody, request: Request) -> EventStream:
         await require_sandbox(bench)
         (model,) = find_models(assistant.engine, [body.model])
         problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code, body.stdin)
         ask = Ask(model.name, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
         mending = Mending(assistant.engine, ask, request.receive, settings.timeout_s)
         mending.begin(mends, body.code, problem, bench, min(body.rounds or settings.rounds, settings.rounds))
-        return Events(mending.events(), mending.close)
+        return EventStream(lines_of(mending.events()), mending)
 
     return routes
 
@@ -133,7 +133,7 @@ def _verdict(error: str) -> Verdict:
     return Verdict.WRONG_ANSWER if error.startswith("assert ") else Verdict.EXCEPTION
 
 
-async def _pieces(writing: Writing, timeout_s: float) -> AsyncIterator[Json]:
+async def _pieces(writing: Writing) -> AsyncIterator[Json]:
     """What an answer is told as."""
     try:
         while writing.going:
@@ -142,8 +142,6 @@ async def _pieces(writing: Writing, timeout_s: float) -> AsyncIterator[Json]:
                     yield {"type": "piece", "text": piece.text}
     except GoneError:
         return
-    except TimeLimitError:
-        yield {"type": "error", "message": time_limit(timeout_s).message}
-    except FailedError:
-        yield {"type": "error", "message": writing_failed().message}
+    except Exception as error:
+        yield {"type": "error", "message": as_protocol(error).message}
     yield {"type": "done"}
