@@ -17,11 +17,11 @@ from codetune.generate.live import CANCELLED, FAILED, Ask, Piece, ServedModel, T
 from codetune.records import Json, Message
 from codetune.serve.asking import Body, Decoding, find_models, shown_decoding
 from codetune.serve.assistant import Assistant
-from codetune.serve.errors import invalid, time_limit, writing_failed
-from codetune.serve.events import Events
+from codetune.serve.errors import as_protocol, invalid
+from codetune.serve.events import EventStream, lines_of
 from codetune.serve.history import Answer, Asked, Exchange, History
 from codetune.serve.shown import shown_answer, shown_exchange
-from codetune.serve.writing import FailedError, GoneError, TimeLimitError, Writing
+from codetune.serve.writing import GoneError, TimeLimitError, Writing
 
 _KEPT_EVERY_S = 0.5  # so much of an answer is lost when the server is killed
 _MOST_EXCHANGES = 100  # of a conversation are given to a model, the latest
@@ -39,8 +39,8 @@ class AskBody(Body):
 def ask_routes(assistant: Assistant, history: History) -> APIRouter:
     routes = APIRouter()
 
-    @routes.post("/api/ask", response_class=Events)
-    async def ask(body: AskBody, request: Request) -> Events:
+    @routes.post("/api/ask", response_class=EventStream)
+    async def ask(body: AskBody, request: Request) -> EventStream:
         if body.blind and len(body.models) != 2:
             raise invalid("a blind vote is between two models: give two", "models")
         if not body.content.strip():
@@ -64,8 +64,8 @@ def ask_routes(assistant: Assistant, history: History) -> APIRouter:
             for writing in writings:
                 writing.cancel()
             raise
-        dialogue = _Dialogue(history, exchange, writings, started, settings.timeout_s)
-        return Events(dialogue.events(title), dialogue.close)
+        dialogue = _Dialogue(history, exchange, writings, started)
+        return EventStream(lines_of(dialogue.events(title)), dialogue)
 
     return routes
 
@@ -101,8 +101,8 @@ def _asked(model: ServedModel, prompt_style: str | None, decoding: DecodingConfi
 class _Dialogue:
     """The answers of one exchange while they are written."""
 
-    def __init__(self, history: History, exchange: Exchange, writings: Sequence[Writing], started: float, timeout_s: float) -> None:
-        self._exchange, self._timeout_s = exchange, timeout_s
+    def __init__(self, history: History, exchange: Exchange, writings: Sequence[Writing], started: float) -> None:
+        self._exchange = exchange
         self._sides = [_Side(history, *each, started) for each in zip(exchange.answers, writings, strict=True)]
         self._told: asyncio.Queue[Json | None] = asyncio.Queue()
         self._pumps: list[asyncio.Task[None]] = []
@@ -120,7 +120,7 @@ class _Dialogue:
             left -= event["type"] == "end"
         yield {"type": "done"}
 
-    def close(self) -> None:
+    def cancel(self) -> None:
         """Give up what is still being written and keep what there is of it."""
         for pump in self._pumps:
             pump.cancel()
@@ -140,14 +140,8 @@ class _Dialogue:
         except GoneError:
             self._told.put_nowait(None)
             return
-        except TimeLimitError:
-            finish, message = CANCELLED, time_limit(self._timeout_s).message
-        except FailedError:
-            message = writing_failed().message
         except Exception as error:
-            self._told.put_nowait({"type": "error", "side": number, "message": str(error)})
-            self._told.put_nowait(None)
-            raise
+            finish, message = CANCELLED if isinstance(error, TimeLimitError) else FAILED, as_protocol(error).message
         side.end(finish)
         if message:
             self._told.put_nowait({"type": "error", "side": number, "message": message})

@@ -25,7 +25,7 @@ def conversation_routes(history: History, feedback: Feedback) -> APIRouter:
     def conversations(
         query: Annotated[str, Query(max_length=1000)] = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
-        before: Annotated[float | None, Query(allow_inf_nan=False, description="only those updated before: `updated` of the last one")] = None,
+        before: Annotated[float | None, Query(allow_inf_nan=False, description="those updated before: the last one's `updated`")] = None,
     ) -> Json:
         return {"conversations": [shown_conversation(each) for each in history.conversations(query, limit, before)]}
 

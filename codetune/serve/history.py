@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -147,7 +148,8 @@ class History:
             if row is None:
                 raise UnknownIdError(f"no exchange {id!r}: its conversation may have been deleted")
             answers = tuple(map(_answer, database.execute("SELECT * FROM answer WHERE exchange = ? ORDER BY side", (id,))))
-        return Exchange(*row[:4], bool(row[4]), None if row[5] is None else json.loads(row[5]), answers)
+        choice = None if row["choice"] is None else json.loads(row["choice"])
+        return Exchange(row["id"], row["conversation"], row["question"], row["created"], bool(row["blind"]), choice, answers)
 
     def exchange_of(self, answer: str) -> Exchange:
         """The exchange that an answer is part of. Raises UnknownIdError."""
@@ -186,7 +188,8 @@ class History:
                 (exchange, conversation, question, now, blind),
             )
             for side, who in enumerate(asked):
-                values = (_new_id(), exchange, side, who.model, who.base, who.method, who.prompt_style, json.dumps(who.decoding), who.version)
+                decoding = json.dumps(who.decoding)
+                values = (_new_id(), exchange, side, who.model, who.base, who.method, who.prompt_style, decoding, who.version)
                 database.execute(
                     "INSERT INTO answer (id, exchange, side, model, base, method, prompt_style, decoding, version)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -247,8 +250,8 @@ class History:
         queries, values = list[str](), list[str]()
         for word in words:
             like = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
-            if self.full_text and any(map(str.isalnum, word)):
-                indexed, more = "SELECT conversation FROM exchange WHERE number IN (SELECT rowid FROM words WHERE words MATCH ?)", 1
+            if self.full_text and re.fullmatch(r"\w+", word):  # an index knows words alone, and code is more than these
+                indexed = "SELECT conversation FROM exchange WHERE number IN (SELECT rowid FROM words WHERE words MATCH ?)"
                 values += ['"' + word.replace('"', '""') + '"*', like]
             else:
                 indexed = (
@@ -291,7 +294,7 @@ class History:
                         self._database.execute("BEGIN IMMEDIATE")
                         yield self._database
             except sqlite3.Error as error:
-                raise UserError(f"the history {self._path} failed: {error}; free disk space, or move the file away and start anew") from None
+                raise UserError(f"the history {self._path} failed: {error}; free disk space, or move the file away") from None
             except OSError as error:
                 raise disk_error(error, self._path) from None
 

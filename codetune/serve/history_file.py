@@ -31,7 +31,7 @@ CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 def open_file(path: Path, full_text: bool) -> tuple[sqlite3.Connection, bool]:
-    """A connection for any thread, one at a time, and whether words are indexed. Raises UserError, and leaves a file that is not ours be."""
+    """A connection for any thread, one at a time, and whether words are indexed. Raises UserError, and leaves other files alone."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -66,7 +66,7 @@ def _require_ours(database: sqlite3.Connection, path: Path) -> None:
         raise UserError(f"{path} is of a newer codetune (version {version}, this one knows {_VERSION}): update codetune, or move it away")
     said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if said != "ok":
-        raise UserError(f"{path} is damaged ({said}): move it away, and a new one is begun")
+        raise UserError(f"{path} is damaged ({' '.join(str(said).split())}): move it away, and a new one is begun")
 
 
 def _index_words(database: sqlite3.Connection) -> bool:

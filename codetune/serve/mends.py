@@ -10,14 +10,13 @@ from dataclasses import replace
 
 from starlette.types import Receive
 
-from codetune.errors import UserError
 from codetune.generate.live import Ask, LiveEngine
 from codetune.mending import Round, best, decoding_of, mend, patch
 from codetune.records import Json, Message, Problem
 from codetune.score.execution import Checker
 from codetune.serve.crew import Crew
-from codetune.serve.errors import internal, time_limit, writing_failed
-from codetune.serve.writing import FailedError, GoneError, TimeLimitError, Writing
+from codetune.serve.errors import as_protocol
+from codetune.serve.writing import GoneError, Writing
 
 
 class Mending:
@@ -25,7 +24,7 @@ class Mending:
 
     def __init__(self, engine: LiveEngine, ask: Ask, receive: Receive, timeout_s: float) -> None:
         """`ask` says by whom, and how the first answer is written."""
-        self._engine, self._ask, self._receive, self._timeout_s = engine, ask, receive, timeout_s
+        self._engine, self._ask, self._receive = engine, ask, receive
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + timeout_s
         self._told: asyncio.Queue[Json | None] = asyncio.Queue()
@@ -41,7 +40,7 @@ class Mending:
         while (event := await self._told.get()) is not None:
             yield event
 
-    def close(self) -> None:
+    def cancel(self) -> None:
         """Give it up: the thread ends with its next question."""
         self._is_over = True
         if self._writing is not None:
@@ -59,15 +58,8 @@ class Mending:
             message = _outcome(tried)
         except (CancelledError, GoneError):
             return
-        except TimeLimitError:
-            message = time_limit(self._timeout_s).message
-        except FailedError:
-            message = writing_failed().message
-        except UserError as error:
-            message = str(error)
-        except Exception:
-            self._tell({"type": "error", "message": internal().message})
-            raise
+        except Exception as error:
+            message = as_protocol(error).message
         finally:
             if message:
                 found = best(tried) if tried else None

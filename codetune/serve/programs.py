@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
 from codetune.data.given_tests import read_text
-from codetune.errors import UserError
-from codetune.generate.live import Ask, LiveEngine
+from codetune.generate.live import Ask
 from codetune.mending import explain
 from codetune.records import Json, Problem, ProgramResult, StdioTest, Verdict
 from codetune.serve.asking import Body, Decoding, find_models
 from codetune.serve.assistant import Assistant
 from codetune.serve.crew import Crew
-from codetune.serve.errors import invalid, time_limit, writing_failed
-from codetune.serve.events import Events
+from codetune.serve.errors import as_protocol, invalid
+from codetune.serve.events import EventStream, lines_of
 from codetune.serve.mends import Mending
 from codetune.serve.workbench import RUN_TIMEOUT_S, Workbench
-from codetune.serve.writing import FailedError, GoneError, TimeLimitError, Writing
+from codetune.serve.writing import GoneError, Writing
 
 _MENDS_AT_ONCE, _MENDS_WAITING = 4, 16
 _MOST_ARGUMENTS = 100
@@ -65,36 +63,36 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
 
     @routes.post("/api/run")
     async def run(body: RunBody) -> Json:
-        await _require(bench)
+        await require_sandbox(bench)
         result = await asyncio.wrap_future(bench.run(body.code, body.stdin, _arguments(body.arguments)))
         shown = {name: getattr(result, name) for name in ("detail", "stdout", "stderr", "seconds")}
         return {"verdict": result.verdict.value, **shown, "tier": bench.tier}
 
     @routes.post("/api/test")
     async def test(body: TestBody) -> Json:
-        await _require(bench)
+        await require_sandbox(bench)
         problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code)
         result = await asyncio.wrap_future(bench.test(body.code, problem))
         return shown_result(result) | {"stdout": result.stdout, "seconds": result.seconds, "tier": bench.tier}
 
-    @routes.post("/api/explain", response_class=Events)
-    async def explained(body: ExplainBody, request: Request) -> Events:
+    @routes.post("/api/explain", response_class=EventStream)
+    async def explained(body: ExplainBody, request: Request) -> EventStream:
         (model,) = find_models(assistant.engine, [body.model])
         why = explain(body.code, ProgramResult(_verdict(body.error), body.error))
         ask = Ask(model.name, why, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
         writing = Writing(assistant.engine, [ask], request.receive, settings.timeout_s)
         await writing.begin()
-        return Events(_pieces(writing, settings.timeout_s), writing.cancel)
+        return EventStream(lines_of(_pieces(writing)), writing)
 
-    @routes.post("/api/mend", response_class=Events)
-    async def mended(body: MendBody, request: Request) -> Events:
-        await _require(bench)
+    @routes.post("/api/mend", response_class=EventStream)
+    async def mended(body: MendBody, request: Request) -> EventStream:
+        await require_sandbox(bench)
         (model,) = find_models(assistant.engine, [body.model])
         problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code, body.stdin)
         ask = Ask(model.name, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
         mending = Mending(assistant.engine, ask, request.receive, settings.timeout_s)
         mending.begin(mends, body.code, problem, bench, min(body.rounds or settings.rounds, settings.rounds))
-        return Events(mending.events(), mending.close)
+        return EventStream(lines_of(mending.events()), mending)
 
     return routes
 
@@ -116,7 +114,7 @@ def shown_result(result: ProgramResult) -> Json:
     }  # fmt: skip
 
 
-async def _require(bench: Workbench) -> None:
+async def require_sandbox(bench: Workbench) -> None:
     """Raises ProtocolError where this machine has no sandbox."""
     if missing := await asyncio.to_thread(lambda: bench.missing):
         raise invalid(f"programs cannot be run here: {missing}", None, "no_sandbox")
@@ -135,7 +133,7 @@ def _verdict(error: str) -> Verdict:
     return Verdict.WRONG_ANSWER if error.startswith("assert ") else Verdict.EXCEPTION
 
 
-async def _pieces(writing: Writing, timeout_s: float) -> AsyncIterator[Json]:
+async def _pieces(writing: Writing) -> AsyncIterator[Json]:
     """What an answer is told as."""
     try:
         while writing.going:
@@ -144,8 +142,6 @@ async def _pieces(writing: Writing, timeout_s: float) -> AsyncIterator[Json]:
                     yield {"type": "piece", "text": piece.text}
     except GoneError:
         return
-    except TimeLimitError:
-        yield {"type": "error", "message": time_limit(timeout_s).message}
-    except FailedError:
-        yield {"type": "error", "message": writing_failed().message}
+    except Exception as error:
+        yield {"type": "error", "message": as_protocol(error).message}
     yield {"type": "done"}

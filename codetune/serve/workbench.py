@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 from codetune.errors import UserError
@@ -27,16 +28,18 @@ _MOST_WORKERS = 4
 class Workbench:
     """One sandbox a worker, opened when it is first needed. Where this machine has none, `missing` says why, and nothing is ever run."""
 
-    def __init__(self, workers: int | None = None, waiting: int = 32, memory_mb: int = 1024, tier: str | None = None, unsafe: bool = False) -> None:
-        """`tier` and `unsafe` are the sandbox's own; `waiting` programs may wait for one of `workers`."""
+    def __init__(
+        self, workers: int | None = None, waiting: int = 32, memory_mb: int = 1024, tier: str | None = None, unsafe: bool = False,
+        missing: str = "",
+    ) -> None:  # fmt: skip
+        """`waiting` programs may wait for one of `workers`. `tier` and `unsafe` are the sandbox's own; with `missing` none is tried."""
         count = workers or min(cores(), _MOST_WORKERS)
-        self._make = lambda: Sandbox(workers=1, memory_mb=memory_mb, tier=tier, unsafe=unsafe)
+        self._make = partial(Sandbox, workers=1, memory_mb=memory_mb, tier=tier, unsafe=unsafe)
         self._programs = Crew("programs", count, waiting)
         self._free = threading.Semaphore(count)
         self._idle: list[Sandbox] = []
         self._opened, self._lock = contextlib.ExitStack(), threading.Lock()
-        self._tier = self._missing = ""
-        self._tried = False
+        self._tier, self._missing, self._tried = "", missing, bool(missing)
 
     @property
     def tier(self) -> str:
@@ -54,7 +57,7 @@ class Workbench:
         self, program: str, stdin: str = "", arguments: Sequence[str] = (), timeout_s: float = RUN_TIMEOUT_S
     ) -> Future[RunResult]:
         """The program as a script. Raises BusyError where too many wait; the future raises UserError where there is no sandbox."""
-        return self._programs.submit(lambda: self._using(lambda sandbox: sandbox.run(program, stdin, timeout_s, arguments)))
+        return self._programs.submit(lambda: self._using(partial(_ran, program, stdin, timeout_s, tuple(arguments))))
 
     def test(self, program: str, problem: Problem) -> Future[ProgramResult]:
         """The program against the problem's tests. Raises as `run` does."""
@@ -68,7 +71,7 @@ class Workbench:
     def loads(self, programs: Iterable[str]) -> Iterator[ProgramResult]:
         """For each program whether its definitions execute."""
         for program in programs:
-            yield self._using(lambda sandbox, program=program: next(sandbox.loads([program])))
+            yield self._using(partial(_loaded, program))
 
     def close(self) -> None:
         """End all sandboxes, once what runs is through."""
@@ -79,13 +82,7 @@ class Workbench:
             self._idle.clear()
 
     def _checked(self, program: str, problem: Problem) -> ProgramResult:
-        def one(sandbox: Sandbox) -> ProgramResult:
-            try:
-                return next(sandbox.check([(program, problem)]))
-            finally:
-                sandbox.forget()  # each problem comes once
-
-        return self._using(one)
+        return self._using(partial(_checked, program, problem))
 
     def _using(self, work: Callable[[Sandbox], T]) -> T:
         """What the work gives with a sandbox of its own. Raises UserError where there is none."""
@@ -115,3 +112,18 @@ class Workbench:
 
     def _open(self) -> Sandbox:
         return self._opened.enter_context(self._make())
+
+
+def _ran(program: str, stdin: str, timeout_s: float, arguments: Sequence[str], sandbox: Sandbox) -> RunResult:
+    return sandbox.run(program, stdin, timeout_s, arguments)
+
+
+def _loaded(program: str, sandbox: Sandbox) -> ProgramResult:
+    return next(sandbox.loads([program]))
+
+
+def _checked(program: str, problem: Problem, sandbox: Sandbox) -> ProgramResult:
+    try:
+        return next(sandbox.check([(program, problem)]))
+    finally:
+        sandbox.forget()  # each problem comes once

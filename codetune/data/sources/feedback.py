@@ -27,8 +27,11 @@ def documents(row: Row, config: SourceConfig) -> Iterable[Document | Skipped]:
         return
     said, id, group = messages(row, "messages"), row.text("id", ""), row.text("conversation", "")
     if row.values.get("tests"):
-        pair = {"instruction": row.text("instruction", "") or said[0].content, "input": row.text("input", ""), "text": said[-1].content}
-        yield Document(id, **pair, entry_point=row.text("entry_point", ""), tests=tests_of(row), group=group)
+        instruction, code = row.text("instruction", "") or said[0].content, row.text("input", "")
+        yield Document(
+            id, text=said[-1].content, instruction=instruction, input=code, entry_point=row.text("entry_point", ""), tests=tests_of(row),
+            group=group,
+        )  # fmt: skip
         return
     yield Document(id, messages=said, language="", group=group)
 
