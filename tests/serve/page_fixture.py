@@ -25,7 +25,7 @@ BETTER = "def second_largest(numbers):\n    return sorted(numbers)[-2]"
 RIGHT = "def second_largest(numbers):\n    found = sorted(set(numbers))\n    return found[-2] if len(found) > 1 else None"
 TESTS = "assert second_largest([4, 3, 1, 2]) == 3\nassert second_largest([5, 5, 1]) == 1\nassert second_largest([1]) is None"
 QUESTION = "Write a function that returns the second largest number of a list."
-SCRIPT = "Here it is:\n\n```python\nimport sys\n\nprint('hello', input(), *sys.argv[1:])\nraise SystemExit(0 if sys.argv[1:] else 3)\n```\n\nIt *prints* what it is **given**."
+SCRIPT = "Here it is:\n\n```python\nimport sys  # for its arguments\n\nprint('hello', input(), *sys.argv[1:])\nraise SystemExit(0 if sys.argv[1:] else 3)\n```\n\nIt *prints* what it is **given**."
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(2)> **<b>bold</b>** [click](javascript:alert(3)) [fine](https://example.org/a) "
     "`<i>code</i>`\n\n```html\n</code></pre><script>alert(4)</script>\n```\n"
@@ -58,6 +58,7 @@ def write_runs(root: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     sample = {"step": 40, "task_id": "basics/1", "index": 0, "completion": "def add(a, b):\n    return a + b", "verdict": "passed", "detail": ""}
     (run / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    (run / "train.json").write_text(json.dumps({"best_val_loss": 0.6, "first_loss": 2.5, "last_loss": 0.55, "steps": 40, "seconds": 60.0}))
     study = root / "first-study"
     (study / "cells").mkdir(parents=True)
     (study / "study.json").write_text(json.dumps({"name": "first-study"}))

@@ -85,7 +85,7 @@ def test_a_program_is_copied_and_run_with_input_and_arguments(page):
     ask(page, "A script, please.")
     expect(page.locator("em")).to_have_text("prints")
     tool(page, "Copy")
-    assert page.evaluate("() => navigator.clipboard.readText()").startswith("import sys\n\nprint(")
+    assert page.evaluate("() => navigator.clipboard.readText()").startswith("import sys  # for its arguments\n\nprint(")
     tool(page, "Run")
     panel = page.locator(".panel")
     expect(panel.locator(".chip")).to_contain_text("exception")

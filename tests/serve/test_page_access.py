@@ -51,7 +51,7 @@ def after_a_run(page):
     tool(page, "Run")
     page.get_by_label("Standard input").fill("Ada")
     page.locator(".panel").get_by_role("button", name="Run", exact=True).click()
-    page.locator(".output").wait_for()
+    page.locator(".output").first.wait_for()
 
 
 def after_mending(page):
