@@ -141,7 +141,8 @@ class _Reading:
                 self.prompt_tokens = usage.get("prompt_tokens") or self.prompt_tokens
                 tokens = usage.get("completion_tokens") or tokens
                 for choice in event.get("choices") or ():
-                    if piece := asked[choice.get("index", 0)].take(choice):
+                    place = choice.get("index", 0)
+                    if place < len(asked) and (piece := asked[place].take(choice)):
                         self.say(piece)
                 if all(each.held.stopped for each in asked):  # a server that ignores stop sequences would go on
                     break
