@@ -22,7 +22,9 @@ TWO = DecodingConfig(temperature=0.5, top_p=0.9, max_new_tokens=7, seed=3, n=2)
 
 
 @contextmanager
-def engine_of(reply: Callable[[Asked], Reply], models: tuple[str, ...] = ("tiny",), **more: Any) -> Iterator[tuple[LiveServer, ScriptedServer]]:
+def engine_of(
+    reply: Callable[[Asked], Reply], models: tuple[str, ...] = ("tiny",), **more: Any
+) -> Iterator[tuple[LiveServer, ScriptedServer]]:
     with serving(reply, models) as server, closing(LiveServer(Server(server.url, wait=lambda _: None, live=True, **more))) as engine:
         yield engine, server
 
@@ -60,7 +62,8 @@ def test_a_text_goes_to_completions_as_it_is_with_what_follows_the_hole() -> Non
     event = {"choices": [{"index": 0, "text": "x", "finish_reason": "length"}]}
     told, server = answer(lambda asked: streamed(event), Ask("tiny", prompt="def f(", suffix="): pass"))
     assert told[-1] == Piece(0, "", "length", 1)
-    assert (server.asked[0].path, server.asked[0].body["prompt"], server.asked[0].body["suffix"]) == ("/v1/completions", "def f(", "): pass")
+    asked = server.asked[0]
+    assert (asked.path, asked.body["prompt"], asked.body["suffix"]) == ("/v1/completions", "def f(", "): pass")
     _, server = answer(lambda asked: streamed(event), Ask("tiny", prompt=(1, 2)))
     assert server.asked[0].body["prompt"] == [1, 2]
     assert "suffix" not in server.asked[0].body
@@ -78,7 +81,8 @@ def test_a_style_of_ours_is_written_here_and_ends_at_its_own_stop_sequences() ->
 
 
 def test_log_probabilities_of_both_endpoints() -> None:
-    chat = {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.0}]}]}
+    top = [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.0}]
+    chat = {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": top}]}
     expected = (TokenLogprob("a", -0.5, (("a", -0.5), ("b", -1.0))),)
     told, server = answer(lambda asked: streamed(said(text="a", finish="length", logprobs=chat)), Ask("tiny", TURNS, logprobs=2))
     assert told[0].logprobs == expected
@@ -164,13 +168,13 @@ def test_faults_are_one_line_of_their_kind_without_the_key(reply: Reply, kind: t
 
 def test_what_is_served_and_what_the_list_says_of_it() -> None:
     with serving(lambda asked: streamed(said(text="x", finish="stop")), ()) as server:
-        with pytest.raises(UserError, match="--model is missing: .* has no list of models"):
+        with pytest.raises(UserError, match=r"--model is missing: .* has no list of models"):
             LiveServer(Server(server.url, live=True))
         with closing(LiveServer(Server(server.url, live=True), "mine")) as engine:
             assert [(each.name, each.max_positions) for each in engine.models()] == [("mine", None)]
     with serving(lambda asked: streamed(), ("a", "b")) as server, closing(LiveServer(Server(server.url, live=True), "b")) as engine:
         assert [(each.name, each.method, each.prompt_style) for each in engine.models()] == [("b", "base", "chat"), ("a", "server", "chat")]
-    with pytest.raises(UserError, match="no server answers at http://127.0.0.1:9/v1"):
+    with pytest.raises(UserError, match=r"no server answers at http://127\.0\.0\.1:9/v1"):
         LiveServer(Server("http://127.0.0.1:9/v1", live=True))
     with pytest.raises(UserError, match="the prompt is empty"):
         answer(lambda asked: streamed(), Ask("tiny"))
