@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -16,10 +17,28 @@ from codetune.serve.errors import answer_errors
 from codetune.serve.guard import Guard, demand_json
 
 
+class _App(FastAPI):
+    """FastAPI, with a schema that says what the server does: faults of a request are 400, not 422, and all but health needs the key."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            operations = [(path, each) for path, item in schema["paths"].items() for each in item.values()]
+            for path, operation in operations:
+                operation["responses"].pop("422", None)
+                if path != "/health":
+                    operation["security"] = [{"key": []}, {}]
+            parts = schema["components"]
+            for name in ("HTTPValidationError", "ValidationError"):
+                parts["schemas"].pop(name, None)
+            parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        return self.openapi_schema or {}
+
+
 def make_app(assistant: Assistant) -> FastAPI:
     """The server's app. Closing the engine is up to who made it."""
     settings = assistant.settings
-    app = FastAPI(
+    app = _App(
         title="codetune", version=version("codetune"), docs_url=None, redoc_url=None, redirect_slashes=False,
         description="The OpenAI protocol, spoken by models that codetune tuned.", dependencies=[Depends(demand_json)],
     )  # fmt: skip

@@ -14,11 +14,13 @@ from starlette.responses import Response
 
 from codetune.errors import UserError
 from codetune.generate.live import BusyError, TooLongError, UnknownModelError
+from codetune.serve.writing import FailedError, GoneError, TimeLimitError
 
 _log = logging.getLogger(__name__)
 _SHOWN_CHARACTERS = 500  # of a message; it may repeat what was sent
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _SAID = {404: "there is nothing at {path}", 405: "{method} is not done at {path}; allowed: {allowed}"}
+_SAID_OF = {"extra_forbidden": "no such field is known here: leave it out", "missing": "is missing"}
 _NO_RETRY = {"x-should-retry": "false"}  # the official client would ask three times else, each as long as the first
 
 
@@ -64,20 +66,35 @@ def internal() -> ProtocolError:
     return ProtocolError(500, "the server made a mistake; its log says which", None, "internal_error", _NO_RETRY)
 
 
-def of_user(error: UserError, retry_after_s: int = 1) -> ProtocolError:
-    """What the engine refused, as the protocol says it."""
+def of_user(error: UserError, retry_after_s: int = 1, asked: str | None = None) -> ProtocolError:
+    """What the engine refused, as the protocol says it; `asked` is the field that the question was in."""
     if isinstance(error, BusyError):
         return ProtocolError(429, str(error), None, "rate_limit_exceeded", {"Retry-After": str(retry_after_s)})
     if isinstance(error, TooLongError):
-        return invalid(str(error), "messages", "context_length_exceeded")
+        return invalid(str(error), asked, "context_length_exceeded")
     if isinstance(error, UnknownModelError):
         return ProtocolError(404, str(error), "model", "model_not_found")
     return invalid(str(error))
 
 
+def as_protocol(error: Exception) -> ProtocolError:
+    """What befell an answer that had begun; what clients are not told goes into the log."""
+    if isinstance(error, ProtocolError):
+        return error
+    if isinstance(error, UserError):
+        return of_user(error)
+    if isinstance(error, TimeLimitError):
+        return time_limit(error.timeout_s)
+    if isinstance(error, FailedError):
+        _log.error("writing failed: %s", error)
+        return writing_failed()
+    _log.error("a mistake of the server's", exc_info=error)
+    return internal()
+
+
 def of_validation(faults: Sequence[Any]) -> ProtocolError:
     """All faults of a request in one line; `param` is the first one's field."""
-    named = [(_field(fault["loc"]), fault["msg"]) for fault in faults]
+    named = [(_field(fault["loc"]), _SAID_OF.get(fault["type"], fault["msg"])) for fault in faults]
     if any(fault["type"] == "json_invalid" for fault in faults):
         return invalid(f"the body is no JSON: {faults[0].get('ctx', {}).get('error', 'it ends too early')}", None, "invalid_json")
     said = "; ".join(f"{name}: {message}" if name else message for name, message in named)
@@ -95,13 +112,15 @@ def _field(location: Sequence[int | str]) -> str:
 def answer_errors(app: FastAPI, retry_after_s: int = 1) -> None:
     """From now on every error of the app is answered in the protocol's form."""
 
-    async def protocol(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ProtocolError)
-        return error.response()
+    async def known(request: Request, error: Exception) -> Response:
+        return as_protocol(error).response()
 
     async def user(request: Request, error: Exception) -> Response:
         assert isinstance(error, UserError)
-        return of_user(error, retry_after_s).response()
+        return of_user(error, retry_after_s, "messages" if "chat" in request.url.path else "prompt").response()
+
+    async def gone(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -118,7 +137,9 @@ def answer_errors(app: FastAPI, retry_after_s: int = 1) -> None:
     async def mistake(request: Request, error: Exception) -> Response:
         return internal().response()  # starlette raises it again, and uvicorn logs it
 
-    app.add_exception_handler(ProtocolError, protocol)
+    for kind in (ProtocolError, TimeLimitError, FailedError):
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(GoneError, gone)
     app.add_exception_handler(UserError, user)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)

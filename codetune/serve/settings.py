@@ -22,7 +22,6 @@ class ServeSettings:
     max_new_tokens: int = 1024  # of one answer; who asks for more gets so many, and "length" as what ended it
     default_new_tokens: int = 256  # where a request says nothing
     max_answers: int = 16  # of one request: its prompts times `n`
-    max_stop: int = 16  # stop sequences of one request
     max_body_bytes: int = 2_000_000
     timeout_s: float = 600.0  # of one request, from its last byte to its answer's
     body_timeout_s: float = 30.0  # for a request's body to arrive

@@ -28,6 +28,10 @@ class GoneError(Exception):
 class TimeLimitError(Exception):
     """The answers were not whole within the limit."""
 
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"not whole after {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
 
 class FailedError(Exception):
     """The engine failed; the message is its reason, which is nothing for clients."""
@@ -42,7 +46,7 @@ class Writing:
     def __init__(self, engine: LiveEngine, asks: Sequence[Ask], receive: Receive, timeout_s: float) -> None:
         self._engine, self._asks, self._receive = engine, tuple(asks), receive
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + timeout_s
+        self._timeout_s, self._deadline = timeout_s, self._loop.time() + timeout_s
         self._news = asyncio.Event()
         self._lock = threading.Lock()  # of the three below
         self._unread: dict[int, Piece] = {}
@@ -84,7 +88,7 @@ class Writing:
             raise FailedError(failed.text)
         self.going -= sum(bool(piece.finish) for piece in pieces)
         if self.going and self._loop.time() >= self._deadline:
-            raise TimeLimitError
+            raise TimeLimitError(self._timeout_s)
         return pieces
 
     def cancel(self) -> None:
