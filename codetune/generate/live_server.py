@@ -4,7 +4,7 @@
         print(write(engine, Ask("my-model", messages=(Message("user", "Reverse a string."),))))
 
 A conversation in the style `chat` goes to /chat/completions, where the server writes its turns; in any other style, as in `evaluate`,
-it is written here and goes to /completions with the style's stop sequences.
+it is written here and goes to /completions with the style's stop sequences. A server of codetune's is told the style instead.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class LiveServer:
         if not names:
             raise UserError(f"--model is missing: {server.url} has no list of models, so give the name that it knows")
         self._models = tuple(_served(name, names[0], listed.get(name, {})) for name in names)
+        self._knows_styles = {name for name, entry in listed.items() if entry.get("prompt_styles")}
         self._plain = False  # the server wants one choice and few stop sequences
         self._lock = threading.Lock()
         self._going: set[_Reading] = set()
@@ -51,7 +52,7 @@ class LiveServer:
 
     def submit(self, ask: Ask, tell: Callable[[Piece], None]) -> Ticket:
         """Returns as soon as the server begins to answer, which may take a while."""
-        path, body, stops = request_of(ask)
+        path, body, stops = request_of(ask, ask.model in self._knows_styles)
         reading = _Reading(ask.decoding.n, stops, tell)
         reading.response = self._begin(path, body)
         with self._lock:
@@ -153,11 +154,17 @@ class _Reading:
             self.say(each.end(tokens if len(ended) == 1 else None))
 
 
-def _served(name: str, base: str, entry: Json) -> ServedModel:
-    """From its entry in the server's list; vLLM and codetune say how many positions a model has."""
-    positions = entry.get("max_model_len")
-    parent = str(entry.get("parent") or entry.get("root") or base)
-    return ServedModel(name, parent, "base" if name == base else "server", "chat", STYLES, positions, bool(entry.get("infills", True)))
+def _served(name: str, first: str, entry: Json) -> ServedModel:
+    """From its entry in the server's list. vLLM says how many positions a model has, and codetune all that there is to say."""
+    return ServedModel(
+        name,
+        base=str(entry.get("base") or entry.get("parent") or first),
+        method=str(entry.get("method") or ("base" if name == first else "server")),
+        prompt_style=str(entry.get("prompt_style") or "chat"),
+        styles=tuple(entry.get("prompt_styles") or STYLES),
+        max_positions=entry.get("max_model_len"),
+        infills=bool(entry.get("infills", True)),  # others say so when they are asked
+    )
 
 
 def _plainer(body: Json) -> Json:

@@ -20,8 +20,8 @@ from codetune.records import Json, Problem
 STYLES = ("chat", "instruction", "alpaca", "docstring", "completion")  # all but the first are written here
 
 
-def request_of(ask: Ask) -> tuple[str, Json, tuple[str, ...]]:
-    """Path and body of the request for all continuations, and where they end.
+def request_of(ask: Ask, knows_styles: bool = False) -> tuple[str, Json, tuple[str, ...]]:
+    """Path and body of the request for all continuations, and where they end. `knows_styles`: it is a server of codetune's.
 
     Of earlier turns that are written here the end marks are left out: a server is sent text. Raises UserError for an unknown style.
     """
@@ -30,7 +30,7 @@ def request_of(ask: Ask) -> tuple[str, Json, tuple[str, ...]]:
         "model": ask.model, "n": decoding.n, "temperature": decoding.temperature, "top_p": decoding.top_p,
         "max_tokens": decoding.max_new_tokens, "seed": decoding.seed, "stream": True, "stream_options": {"include_usage": True},
     }  # fmt: skip
-    style = ask.prompt_style or "chat"
+    style = "chat" if knows_styles else ask.prompt_style or "chat"
     if style not in STYLES:
         raise UserError(f"prompt style {style!r} is not for a model behind a server: {nearest(style, STYLES)}")
     if not (ask.messages or ask.prompt):
@@ -45,6 +45,7 @@ def request_of(ask: Ask) -> tuple[str, Json, tuple[str, ...]]:
     else:
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
     body |= {"stop": list(stops)} if stops else {}
+    body |= {"prompt_style": ask.prompt_style} if chats and knows_styles and ask.prompt_style else {}
     body |= {"suffix": ask.suffix} if ask.suffix is not None else {}
     if ask.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": ask.logprobs} if chats else {"logprobs": ask.logprobs}
