@@ -13,7 +13,7 @@ import secrets
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codetune.serve.errors import ProtocolError, time_limit
@@ -38,6 +38,7 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        send = _plainly(send)
         try:
             self._admit(Headers(scope=scope), scope["path"])
             body = await self._body(Headers(scope=scope), receive)
@@ -121,6 +122,17 @@ def demand_json(request: Request) -> None:
     if request.method in ("POST", "PUT", "PATCH") and kind != "application/json":
         said = f"the content type is {kind or 'missing'}: send application/json"
         raise ProtocolError(415, said, "Content-Type", "unsupported_media_type")
+
+
+def _plainly(send: Send) -> Send:
+    """Nothing that is sent is to be taken for another type than it is said to be."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
+        await send(message)
+
+    return sent
 
 
 def _check_key(authorization: str, key: str) -> None:
