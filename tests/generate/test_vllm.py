@@ -121,7 +121,7 @@ def test_refusals_and_failures_are_one_line_of_their_kind() -> None:
             made.submit(Ask("mine", QUESTION), lambda piece: None)
     with engine() as (made, _), pytest.raises(UserError, match=r"^writing failed: a bad request$"):
         list(stream(made, Ask("mine", QUESTION, decoding=DecodingConfig(temperature=1.5))))
-    with pytest.raises(UserError, match="vLLM does not start with codetune-base: no CUDA here; --engine own"), engine(fault="no\nCUDA here"):
+    with pytest.raises(UserError, match="vLLM does not start with codetune-base: no CUDA; --engine own"), engine(fault="no\nCUDA"):
         pass
 
 
