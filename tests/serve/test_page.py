@@ -262,7 +262,7 @@ def test_thumbs_are_kept_as_feedback_only_where_asked_for(page, server):
 def test_runs_show_loss_and_samples_and_a_report_reaches_nothing_of_ours(page, said):
     page.get_by_role("link", name="Runs").click()
     page.get_by_role("link", name=re.compile("tuned")).click()
-    chart = page.get_by_role("img", name=re.compile("Training loss from 2.500 at step 1 to 0.550 at step 40; Held out loss from 0.700"))
+    chart = page.get_by_role("img", name=re.compile("Training: loss from 2.500 at step 1 to 0.550 at step 40; Held out: loss from 0.700 at step 20"))
     expect(chart.locator("text.axis")).to_have_text(["step", "loss (nats per token)"])
     expect(chart.locator("polyline")).to_have_count(2)
     expect(page.locator(".progress")).to_contain_text("Step 40 of 40")

@@ -36,6 +36,7 @@ const bench = (program, title, go, fields, work, ran) => {
       program.failed = passed(result) ? null : { result, error: errorText(result) };
       if (!passed(result)) place.append(remedies(program));
     } catch (error) { place.replaceChildren(fault(error)); } finally { start.disabled = false; }
+    place.scrollIntoView({ block: "nearest" });
   };
   form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
   form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); run(); } });

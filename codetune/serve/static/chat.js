@@ -9,7 +9,11 @@ import { keep, recall } from "./store.js";
 
 const NEAR_PX = 120; // so close to the end, the page follows what is written
 const TRIES = 10;
-const EXAMPLES = ["Write a function that returns the second largest number of a list.", "Write a function is_palindrome(text) that ignores case and spaces.", "Count how often each word occurs in a string."];
+const EXAMPLES = [ // in the words of the problems that the shipped model's adapters learned from
+  "Write a Python function `truncate_text(text)` that returns the text if it has at most 5 characters, else its first 2 characters followed by '...'.",
+  "I need a Python function `lists_chunks(items)` that groups the numbers of a list 5 at a time, in order, and returns the smallest number of each chunk.",
+  "Define a function named `dicts_filter` taking `stock` that looks at the values of a dictionary, all numbers, and returns the sum of the values that are positive.",
+];
 
 export const chatView = (state, changed) => {
   const place = document.getElementById("exchanges");

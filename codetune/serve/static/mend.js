@@ -53,6 +53,7 @@ const mended = async (program, tests, most, place, signal) => {
     if (event.type === "round") {
       first ??= event;
       rounds.append(roundView(event));
+      place.scrollIntoView({ block: place.offsetHeight < innerHeight / 2 ? "nearest" : "end" });
       announce(`${event.number ? `Round ${event.number}` : "As given"}: ${inWords(event)}, ${countOf(event)}`);
       [writing.hidden, writing.textContent, state.textContent] = [true, "", event.verdict === "passed" ? "" : "The model writes…"];
     } else if (event.type === "piece") {
@@ -60,7 +61,7 @@ const mended = async (program, tests, most, place, signal) => {
       writing.textContent += event.text;
       writing.scrollTop = writing.scrollHeight;
     } else if (event.type === "error") throw new Error(event.message);
-    else if (event.type === "done") { writing.remove(); state.replaceWith(ending(program, event, { given, tests, first })); }
+    else if (event.type === "done") { writing.remove(); state.replaceWith(ending(program, event, { given, tests, first })); place.scrollIntoView({ block: "end" }); }
   };
   try {
     await stream("/api/mend", { code: given, tests, model: program.model(), rounds: most, decoding: decoding(), stdin: null }, tell, signal);

@@ -34,7 +34,7 @@ const factsOf = (run) => {
   const rows = Object.entries(run.facts ?? {}).filter(([, value]) => value !== null && value !== "");
   const words = (value) => (typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value));
   return rows.length ? make("section", { className: "card" }, make("h3", { textContent: "Facts" }),
-    make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", { textContent: name.replaceAll("_", " ") }), make("dd", { textContent: words(value) })]))) : null;
+    make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: words(value) })]))) : null;
 };
 
 const detail = (run) => [make("section", { className: "card" }, make("h3", { textContent: "Loss" }), progress(run), lossChart(run.loss, run.val_loss)), samples(run), factsOf(run)].filter(Boolean);
