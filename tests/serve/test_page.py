@@ -8,6 +8,8 @@ import pytest
 from page_fixture import BETTER, EXPLANATION, HOSTILE, QUESTION, RIGHT, TESTS, WRONG, ask, chromium, page_server, tool
 from playwright.sync_api import expect
 
+from codetune.runs import locked
+
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -19,8 +21,9 @@ def browser():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with page_server(tmp_path_factory.mktemp("page")) as (address, engine):
-        yield address, engine
+    folder = tmp_path_factory.mktemp("page")
+    with page_server(folder) as (address, engine):
+        yield address, engine, folder
 
 
 @pytest.fixture
@@ -274,6 +277,19 @@ def test_runs_show_loss_and_samples_and_a_report_reaches_nothing_of_ours(page, s
     expect(report.locator("#p")).to_have_text("alone")
     assert all("report.html" in line or "Content Security Policy" in line for line in said)
     said.clear()
+
+
+def test_a_running_training_is_watched(page, server):
+    folder = server[2] / "runs" / "tuned"
+    with locked(folder):
+        page.goto("/#/runs/tuned")
+        expect(page.locator(".page-head")).to_contain_text("running")
+        expect(page.locator(".progress")).to_have_text("Step 40 of 40 · 900 tokens/s")
+        row = {"step": 41, "steps": 61, "loss": 0.5, "seconds": 82.0, "tokens_per_s": 1000.0}
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        expect(page.locator(".progress")).to_have_text("Step 41 of 61 · about 40 s left · 1,000 tokens/s")
+        expect(page.locator(".legend")).to_contain_text("points): 0.52")
 
 
 def test_the_keyboard_reaches_everything_and_is_seen(page):

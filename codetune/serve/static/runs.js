@@ -19,7 +19,7 @@ const card = (run) => make("li", {}, make("a", { href: `#/runs/${encodeURICompon
 
 const progress = (run) => {
   if (!run.steps) return null;
-  const left = typeof run.seconds_left === "number" && run.state === "running" ? ` · about ${duration(run.seconds_left)} left` : "";
+  const left = run.seconds_left > 0 && run.state === "running" ? ` · about ${duration(run.seconds_left)} left` : "";
   const speed = run.tokens_per_s ? ` · ${number(run.tokens_per_s)} tokens/s` : "";
   const bar = make("progress", { max: run.steps, value: Math.min(run.step ?? 0, run.steps), label: "Steps" });
   return make("div", { className: "progress" }, bar, make("p", { className: "muted", textContent: `Step ${number(run.step ?? 0)} of ${number(run.steps)}${left}${speed}` }));
