@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from starlette.responses import StreamingResponse
 
 from codetune.config import DecodingConfig
 from codetune.generate.live import CANCELLED, FAILED, Ask, Piece, ServedModel, TooLongError
@@ -39,7 +40,7 @@ class AskBody(Body):
 def ask_routes(assistant: Assistant, history: History) -> APIRouter:
     routes = APIRouter()
 
-    @routes.post("/api/ask", response_class=EventStream)
+    @routes.post("/api/ask", response_class=StreamingResponse)
     async def ask(body: AskBody, request: Request) -> EventStream:
         if body.blind and len(body.models) != 2:
             raise invalid("a blind vote is between two models: give two", "models")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from starlette.responses import StreamingResponse
 
 from codetune.data.given_tests import read_text
 from codetune.generate.live import Ask
@@ -75,7 +76,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         result = await asyncio.wrap_future(bench.test(body.code, problem))
         return shown_result(result) | {"stdout": result.stdout, "seconds": result.seconds, "tier": bench.tier}
 
-    @routes.post("/api/explain", response_class=EventStream)
+    @routes.post("/api/explain", response_class=StreamingResponse)
     async def explained(body: ExplainBody, request: Request) -> EventStream:
         (model,) = find_models(assistant.engine, [body.model])
         why = explain(body.code, ProgramResult(_verdict(body.error), body.error))
@@ -84,7 +85,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         await writing.begin()
         return EventStream(lines_of(_pieces(writing)), writing)
 
-    @routes.post("/api/mend", response_class=EventStream)
+    @routes.post("/api/mend", response_class=StreamingResponse)
     async def mended(body: MendBody, request: Request) -> EventStream:
         await require_sandbox(bench)
         (model,) = find_models(assistant.engine, [body.model])
