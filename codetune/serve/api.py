@@ -24,7 +24,7 @@ from codetune.serve.writing import Writing
 
 _DATA = {"type": "string", "description": "a chunk as JSON, or an error; at the end [DONE]"}
 _EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
-_STREAM = {"text/event-stream": {"itemSchema": _EVENT, "schema": _EVENT}}
+_STREAM = {"text/event-stream": {"itemSchema": _EVENT}}
 _GUARDED = (400, 403, 408, 413, 500)
 _KEYED = (401, *_GUARDED)
 _ASKED = (404, 415, 429, 504, *_KEYED)

@@ -1,4 +1,4 @@
-"""Some hundred of the requests of `python -m bench serve-fuzz`: what the server answers is what its own schema says."""
+"""Some of the requests of `python -m bench serve-fuzz`: what the server answers is what its own schema says."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class BrokenEngine(FakeLiveEngine):
 
 def test_requests_from_the_schema_are_answered_as_it_says() -> None:
     with serving(Assistant(FakeLiveEngine(lambda ask, index: "some <b>words</b>"))) as url:
-        outcome = fuzz(url, "fake", 100)
+        outcome = fuzz(url, "fake", 80)
     assert not outcome.failures, outcome.failures
-    assert outcome.statuses["right"][200] > 20
+    assert outcome.statuses["right"][200] > 15
     assert set(outcome.statuses["wrong"]) <= {400, 404, 415}
-    assert outcome.requests >= 100
+    assert outcome.requests >= 80
 
 
 def test_a_server_that_breaks_is_seen() -> None:
