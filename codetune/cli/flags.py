@@ -19,9 +19,10 @@ Endpoint = Literal["chat", "completions"]
 
 @dataclass(frozen=True, slots=True)
 class OpenFlags:
-    """A base model, and how it is held in memory; each field is a flag."""
+    """What answers, and how it is held in memory; each field is a flag."""
 
-    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base"
+    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
+    engine: Annotated[str, typer.Option(help="What writes: own; openai, a server; vllm (chat, mend and serve; CUDA).")] = "own"
     precision: Annotated[
         Precision | None, typer.Option(help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
     ] = None
@@ -29,6 +30,33 @@ class OpenFlags:
     quantize: Annotated[
         Quantize | None, typer.Option(help="nf4: the model in 4 bits. Default: as in the training of the adapter, else none.")
     ] = None
+    base_url: Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")] = None
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")
+    ] = None
+
+    @property
+    def asked_model(self) -> str:
+        """The model, or where none is given the shipped one; of a server its first."""
+        return self.model or ("" if self.engine == "openai" else "codetune-base")
+
+    def require_consistent(self) -> None:
+        """Raises UserError for an engine that there is not, and for flags that go with another one."""
+        if self.engine not in ENGINES:
+            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        for name, engines in _GOES_WITH.items():
+            value = getattr(self, name, None)
+            if value is not None and self.engine not in engines:
+                flag = f"--{name.replace('_', '-')} {value[0] if isinstance(value, list) else value}"
+                raise UserError(
+                    f"{flag} goes with --engine {' or '.join(engines)}, not with {self.engine}: leave it out, or choose that engine"
+                )
+
+
+_GOES_WITH = {
+    "adapter": ("own", "vllm"), "precision": ("own",), "device": ("own",), "quantize": ("own",),
+    "base_url": ("openai",), "endpoint": ("openai",), "concurrency": ("openai",), "api_key_env": ("openai",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +143,10 @@ class MendFlags(LiveFlags):
 class AnswerFlags(ModelFlags):
     """What answers a benchmark, and how it is asked; each field is a flag."""
 
-    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
-    engine: Annotated[str, typer.Option(help="What writes the answers: own, or openai, a server. vllm is not there yet.")] = "own"
-    base_url: Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")] = None
     endpoint: Annotated[
         Endpoint | None, typer.Option(help="What the server is asked for. Default: chat for the prompt style chat, completions for others.")
     ] = None
     concurrency: Annotated[int | None, typer.Option(min=1, help="Requests to the server at once, 8 unless given.")] = None
-    api_key_env: Annotated[
-        str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")
-    ] = None
     n: Annotated[int, typer.Option("-n", "--n", help="Samples per problem.")] = 1
     batch_size: Annotated[int, typer.Option(help="Answers the own engine writes at once: more is faster and takes more memory.")] = 32
     few_shot: Annotated[int, typer.Option(min=0, help="Worked examples before each prompt.")] = 0
@@ -132,15 +154,6 @@ class AnswerFlags(ModelFlags):
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None
 
     def require_consistent(self) -> None:
-        """Raises UserError for an engine that there is not, and for flags that go with another one."""
-        if self.engine not in ENGINES:
-            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        OpenFlags.require_consistent(self)
         if self.engine == "vllm":
-            raise UserError("--engine vllm is not there yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")
-        for engine, names in _OF_ENGINE.items():
-            given = [f"--{name.replace('_', '-')} {value}" for name in names if (value := getattr(self, name)) is not None]
-            if given and engine != self.engine:
-                raise UserError(f"{given[0]} goes with --engine {engine}, not with {self.engine}: leave it out, or choose that engine")
-
-
-_OF_ENGINE = {"own": ("adapter", "precision", "device", "quantize"), "openai": ("base_url", "endpoint", "concurrency", "api_key_env")}
+            raise UserError("--engine vllm answers no benchmarks yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")
