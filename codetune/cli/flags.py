@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import typer
 
 from codetune.config import DecodingConfig, Device, Precision, Quantize, validate
 from codetune.errors import UserError, nearest
+from codetune.models.stages import read
 from codetune.prompts.template import STYLES
+from codetune.shelf.kinds import CELL, STUDY
 
 ENGINES = ("own", "vllm", "openai")
 Endpoint = Literal["chat", "completions"]
@@ -92,7 +95,7 @@ class ModelFlags(WritingFlags):
 
 Adapters = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
+    typer.Option(help="NAME=DIR or DIR, any number of times: a run, a PEFT adapter, a whole tuned model, or a study with all its rows."),
 ]
 
 
@@ -110,19 +113,33 @@ class ServedFlags(OpenFlags):
     adapter: Adapters = None
 
 
-def adapters_by_name(given: Sequence[str]) -> dict[str, Path]:
-    """Folders by the names that they answer under: the given one, else the folder's. Raises UserError for a name given twice."""
+def adapters_by_name(given: Sequence[str], model: str) -> dict[str, Path]:
+    """Folders by the names that they answer under: the given one, else the folder's; of a study, its rows'.
+
+    Raises UserError for a name given twice, and a study that tuned nothing on `model`.
+    """
     found: dict[str, Path] = {}
     for each in given:
         name, equals, folder = each.partition("=")
         path = Path(folder if equals else each)
-        name = name if equals else _called(path)
-        if not name or (equals and not folder):
+        if (equals and not (name and folder)) or not each:
             raise UserError(f"--adapter {each}: give NAME=DIR, as in --adapter mine=runs/train-lora")
-        if name in found:
-            raise UserError(f"--adapter {each}: {name!r} is the name of {found[name]} already; give it another, as NAME=DIR")
-        found[name] = path
+        several = _of_study(path, model, f"{name}-" if equals else "") if (path / STUDY).is_file() else {name if equals else _called(path): path}
+        for called, own in several.items():
+            if called in found:
+                raise UserError(f"--adapter {each}: {called!r} is the name of {found[called]} already; give it another, as NAME=DIR")
+            found[called] = own
     return found
+
+
+def _of_study(study: Path, model: str, before: str) -> dict[str, Path]:
+    """What a study tuned on the model, by row, and by seed where there are several."""
+    cells = [(read(path.parent / CELL), path) for path in sorted(study.glob("cells/*/adapter"))]
+    tuned = [(str(cell.get("row")), cell.get("seed"), path) for cell, path in cells if cell.get("model") == model]
+    if not tuned:
+        raise UserError(f"--adapter {study}: this study has tuned nothing on {model} yet; give the --model that it tuned")
+    seeds = Counter(row for row, _, _ in tuned)
+    return {f"{before}{row}" + (f"-{seed}" if seeds[row] > 1 else ""): path for row, seed, path in tuned}
 
 
 def _called(folder: Path) -> str:

@@ -22,7 +22,7 @@ def open_live_engine(flags: LiveFlags | ServedFlags, rows: int = ROWS, waiting: 
     flags.require_consistent()
     if flags.engine == "openai":
         return LiveServer(server_of(flags.base_url, flags.api_key_env, live=True), flags.model)
-    adapters = adapters_by_name(flags.adapter or ())
+    adapters = adapters_by_name(flags.adapter or (), flags.asked_model)
     if flags.engine == "vllm":
         return _open_vllm(flags.asked_model, adapters, waiting)
     from codetune.generate.continuous import ContinuousEngine  # torch is loaded only where a model is
