@@ -124,7 +124,9 @@ def adapters_by_name(given: Sequence[str], model: str) -> dict[str, Path]:
         path = Path(folder if equals else each)
         if (equals and not (name and folder)) or not each:
             raise UserError(f"--adapter {each}: give NAME=DIR, as in --adapter mine=runs/train-lora")
-        several = _of_study(path, model, f"{name}-" if equals else "") if (path / STUDY).is_file() else {name if equals else _called(path): path}
+        several = {name if equals else _called(path): path}
+        if (path / STUDY).is_file():
+            several = _of_study(path, model, f"{name}-" if equals else "")
         for called, own in several.items():
             if called in found:
                 raise UserError(f"--adapter {each}: {called!r} is the name of {found[called]} already; give it another, as NAME=DIR")
