@@ -66,6 +66,11 @@ Adapters = Annotated[
     list[str] | None,
     typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
 ]
+LiveEngineName = Annotated[
+    str, typer.Option(help="What writes: own; openai, a server, where --model is its name for one; vllm, on CUDA (never run by us).")
+]
+BaseUrl = Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")]
+KeyVariable = Annotated[str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,9 @@ class LiveFlags(WritingFlags):
     """A model that answers at once, with any number of adapters beside it."""
 
     adapter: Adapters = None
+    engine: LiveEngineName = "own"
+    base_url: BaseUrl = None
+    api_key_env: KeyVariable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,9 @@ class ServedFlags(OpenFlags):
     """A model that answers others, with any number of adapters beside it: how it writes is said with each request."""
 
     adapter: Adapters = None
+    engine: LiveEngineName = "own"
+    base_url: BaseUrl = None
+    api_key_env: KeyVariable = None
 
 
 def adapters_by_name(given: Sequence[str]) -> dict[str, Path]:
@@ -116,15 +127,13 @@ class AnswerFlags(ModelFlags):
     """What answers a benchmark, and how it is asked; each field is a flag."""
 
     model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
-    engine: Annotated[str, typer.Option(help="What writes the answers: own, or openai, a server. vllm is not there yet.")] = "own"
-    base_url: Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")] = None
+    engine: Annotated[str, typer.Option(help="What writes the answers: own, or openai, a server (vLLM's, too).")] = "own"
+    base_url: BaseUrl = None
     endpoint: Annotated[
         Endpoint | None, typer.Option(help="What the server is asked for. Default: chat for the prompt style chat, completions for others.")
     ] = None
     concurrency: Annotated[int | None, typer.Option(min=1, help="Requests to the server at once, 8 unless given.")] = None
-    api_key_env: Annotated[
-        str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")
-    ] = None
+    api_key_env: KeyVariable = None
     n: Annotated[int, typer.Option("-n", "--n", help="Samples per problem.")] = 1
     batch_size: Annotated[int, typer.Option(help="Answers the own engine writes at once: more is faster and takes more memory.")] = 32
     few_shot: Annotated[int, typer.Option(min=0, help="Worked examples before each prompt.")] = 0
@@ -133,14 +142,26 @@ class AnswerFlags(ModelFlags):
 
     def require_consistent(self) -> None:
         """Raises UserError for an engine that there is not, and for flags that go with another one."""
-        if self.engine not in ENGINES:
-            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        require_consistent(self)
         if self.engine == "vllm":
-            raise UserError("--engine vllm is not there yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")
-        for engine, names in _OF_ENGINE.items():
-            given = [f"--{name.replace('_', '-')} {value}" for name in names if (value := getattr(self, name)) is not None]
-            if given and engine != self.engine:
-                raise UserError(f"{given[0]} goes with --engine {engine}, not with {self.engine}: leave it out, or choose that engine")
+            raise UserError(
+                "--engine vllm is for serve, chat and mend; here start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1"
+            )
 
 
-_OF_ENGINE = {"own": ("adapter", "precision", "device", "quantize"), "openai": ("base_url", "endpoint", "concurrency", "api_key_env")}
+def require_consistent(flags: AnswerFlags | LiveFlags | ServedFlags) -> None:
+    """Raises UserError for an engine that there is not, and for flags that go with another one."""
+    if flags.engine not in ENGINES:
+        raise UserError(f"no engine {flags.engine!r}: {nearest(flags.engine, ENGINES)}")
+    for name, engines in _ENGINES_OF.items():
+        value = getattr(flags, name, None)
+        if value is not None and flags.engine not in engines:
+            shown = f"--{name.replace('_', '-')} {value if isinstance(value, str | int | Path) else value[0]}"
+            with_which = " or ".join(each for each in engines if each != "vllm" or not isinstance(flags, AnswerFlags))
+            raise UserError(f"{shown} goes with --engine {with_which}, not with {flags.engine}: leave it out, or choose that engine")
+
+
+_ENGINES_OF = {
+    "adapter": ("own", "vllm"), "precision": ("own",), "device": ("own",), "quantize": ("own",),
+    "base_url": ("openai",), "endpoint": ("openai",), "concurrency": ("openai",), "api_key_env": ("openai",),
+}  # fmt: skip
