@@ -88,7 +88,7 @@ class _FirstAsk:
         with self._say.status(f"loading {self._flags.asked_model or self._flags.base_url}"):
             engine = open_live_engine(self._flags)
         self._stack.callback(engine.close)
-        model = engine.models()[-1]  # the adapter, where there is one
+        model = engine.models()[0 if self._flags.engine == "openai" else -1]  # the adapter, where there is one
         self._say.print(f"asking {model.name} ({model.method}, prompt style {self._flags.prompt_style or model.prompt_style})")
         return Asking(engine, model.name, self._decoding, self._flags.prompt_style)
 
