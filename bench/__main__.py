@@ -14,6 +14,7 @@ python -m bench audit
 python -m bench statistics
 python -m bench serve-fuzz
 python -m bench serve-load
+python -m bench serving
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from bench import (
     packing,
     serve_fuzz,
     serve_load,
+    serving,
     soft_prompts,
     statistics,
     training,
@@ -41,7 +43,7 @@ from codetune.errors import UserError
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
     "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
-    "serve-fuzz": serve_fuzz, "serve-load": serve_load,
+    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving,
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from codetune.serve.errors import ProtocolError, invalid, time_limit
 from codetune.serve.settings import LOOPBACK, ServeSettings
 
-_OPEN = re.compile(r"/|/health|/favicon\.ico|/static/.*")  # without a key: the page itself knows nothing
+# Without a key: the page itself knows nothing, and an address of a study's report has a key of its own (a frame sends no header).
+_OPEN = re.compile(r"/|/health|/favicon\.ico|/static/.*|/studies/[^/]+/key-[0-9a-f]{64}/.*")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _GRACE_S = 5.0  # a route ends its answer in the protocol's form at the limit; this is for whatever does not
