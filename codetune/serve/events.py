@@ -31,8 +31,8 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], writing: GivenUp) -> None:
-        super().__init__(told_in_order(events), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, events: AsyncIterator[str], writing: GivenUp, status_code: int = 200) -> None:  # which FastAPI's schema reads here
+        super().__init__(told_in_order(events), status_code, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._writing = writing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
