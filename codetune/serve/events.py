@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -17,6 +17,10 @@ from codetune.serve.writing import GoneError
 _log = logging.getLogger(__name__)
 
 STILL_THERE = ": waiting\n\n"  # a comment, for whoever breaks silent connections off
+
+
+_EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string", "description": "see docs/page-api.md"}}}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}}}  # `responses=` of a route
 
 
 class GivenUp(Protocol):
@@ -31,8 +35,8 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], writing: GivenUp, status_code: int = 200) -> None:  # which FastAPI's schema reads here
-        super().__init__(told_in_order(events), status_code, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, events: AsyncIterator[str], writing: GivenUp) -> None:
+        super().__init__(told_in_order(events), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._writing = writing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ from codetune.serve.asking import Body, Decoding, find_models
 from codetune.serve.assistant import Assistant
 from codetune.serve.crew import Crew
 from codetune.serve.errors import as_protocol, invalid
-from codetune.serve.events import EventStream, lines_of
+from codetune.serve.events import STREAM, EventStream, lines_of
 from codetune.serve.mends import Mending
 from codetune.serve.workbench import RUN_TIMEOUT_S, Workbench
 from codetune.serve.writing import GoneError, Writing
@@ -76,7 +76,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         result = await asyncio.wrap_future(bench.test(body.code, problem))
         return shown_result(result) | {"stdout": result.stdout, "seconds": result.seconds, "tier": bench.tier}
 
-    @routes.post("/api/explain", response_class=EventStream)
+    @routes.post("/api/explain", responses=STREAM)
     async def explained(body: ExplainBody, request: Request) -> EventStream:
         (model,) = find_models(assistant.engine, [body.model])
         why = explain(body.code, ProgramResult(_verdict(body.error), body.error))
@@ -85,7 +85,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         await writing.begin()
         return EventStream(lines_of(_pieces(writing)), writing)
 
-    @routes.post("/api/mend", response_class=EventStream)
+    @routes.post("/api/mend", responses=STREAM)
     async def mended(body: MendBody, request: Request) -> EventStream:
         await require_sandbox(bench)
         (model,) = find_models(assistant.engine, [body.model])
