@@ -10,7 +10,7 @@ What shows a talk is somewhere else: `codetune chat` is a terminal for one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Talk:
             raise UserError(f"there is no setting {name!r}: {nearest(name, SETTINGS)}")
         self.decoding = validate(self.decoding.model_dump() | {name: value}, DecodingConfig, "settings")
 
-    def ask(self, question: str) -> Iterator[Piece]:
+    def ask(self, question: str) -> Generator[Piece, None, None]:
         """The answer piece by piece. What was written stays in the talk, also where the iterator is closed early; a question that
         got no answer at all does not. Raises what `stream` raises."""
         self.question, self.finish = question, CANCELLED
@@ -98,7 +98,7 @@ class Talk:
             if answer.strip():
                 self.turns += [Message("user", question), Message("assistant", answer)]
 
-    def retry(self) -> Iterator[Piece]:
+    def retry(self) -> Generator[Piece, None, None]:
         """The last question once more, in place of its answer; where answers are drawn, with the next seed. An answer stays where no
         new one comes. Raises UserError where nothing was asked yet."""
         if not self.question:
