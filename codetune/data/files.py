@@ -71,11 +71,20 @@ class Row:
 
 def read_rows(path: Path) -> list[Row]:
     """All objects of a JSONL file (one per line, blank lines skipped) or of a file that is one JSON list."""
-    text = _read_text(path)
-    rows = _rows_of_list(path, text) if text.lstrip()[:1] == "[" else _rows_of_lines(path, text)
+    rows = rows_of_text(str(path), _read_text(path))
     if not rows:
         raise UserError(f"{path}: the file has no rows; give one JSON object per line")
     return rows
+
+
+def rows_of_text(where: str, text: str) -> list[Row]:
+    """All objects of a text of JSON lines, or of one that is a JSON list; `where` names it in errors."""
+    return _checked(items_of_text(where, text))
+
+
+def items_of_text(where: str, text: str) -> list[tuple[str, object]]:
+    """The values of a text of JSON lines, or the items of a JSON list, each with where it stands."""
+    return _items_of_list(where, text) if text.lstrip()[:1] == "[" else _items_of_lines(where, text)
 
 
 def sha256_of(path: Path) -> str:
@@ -137,18 +146,14 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _rows_of_list(path: Path, text: str) -> list[Row]:
-    items = parsed(str(path), text)
-    return _checked((f"{path}, item {number}", item) for number, item in enumerate(items, 1))
+def _items_of_list(where: str, text: str) -> list[tuple[str, object]]:
+    return [(f"{where}, item {number}", item) for number, item in enumerate(parsed(where, text), 1)]
 
 
-def _rows_of_lines(path: Path, text: str) -> list[Row]:
+def _items_of_lines(where: str, text: str) -> list[tuple[str, object]]:
     # Not splitlines(): it also cuts at U+2028 and the like, which JSON strings may hold.
-    return _checked(
-        (where, parsed(where, line))
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip() and (where := f"{path}, line {number}")
-    )
+    numbered = ((f"{where}, line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    return [(place, parsed(place, line)) for place, line in numbered]
 
 
 def parsed(where: str, text: str) -> Any:

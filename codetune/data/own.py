@@ -41,7 +41,7 @@ def problem(row: Row, source: str) -> Problem:
         tests=tests_of(row),
         setup=row.text("setup", ""),
         source=source,
-        timeout_s=_timeout_s(row),
+        timeout_s=timeout_s(row),
     )
     if not (found.prompt or found.instruction):
         raise row.error("neither 'prompt' nor 'instruction' is there; give one of them")
@@ -64,10 +64,11 @@ def tests_of(row: Row) -> tuple[Test, ...]:
         return ()
     if not isinstance(tests, list):
         raise row.error(f"'tests' must be a list, each {TEST_FORMS}; got {short(tests)}")
-    return tuple(_test(row, test) for test in tests)
+    return tuple(test_of(row, test) for test in tests)
 
 
-def _test(row: Row, test: object) -> Test:
+def test_of(row: Row, test: object) -> Test:
+    """One test in any of its forms. Raises UserError for anything else."""
     match test:
         case str():
             if parse(test) is None:
@@ -80,7 +81,8 @@ def _test(row: Row, test: object) -> Test:
     raise row.error(f"a test must be {TEST_FORMS}; got {short(test)}")
 
 
-def _timeout_s(row: Row) -> float:
+def timeout_s(row: Row) -> float:
+    """Processor seconds for a program with all its tests."""
     value = row.values.get("timeout_s", 5.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
         raise row.error(f"'timeout_s' must be seconds between 0 and 3600, got {short(value)}")
