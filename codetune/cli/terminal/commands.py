@@ -37,7 +37,7 @@ def obey(session: Session, text: str) -> None:
 
 def completions(talk: Talk) -> dict[str, Words | None]:
     """The commands' names, each with the words that may follow it; None where that is a file."""
-    words: dict[str, Words | None] = {name: tuple for name in (*COMMANDS, "quit")}
+    words: dict[str, Words | None] = dict.fromkeys((*COMMANDS, "quit"), tuple)
     words |= dict.fromkeys(("test", "mend", "save", "load"))
     words["model"] = lambda: [model.name for model in talk.engine.models()]
     words["style"] = lambda: talk.served.styles
