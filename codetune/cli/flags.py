@@ -17,13 +17,10 @@ Endpoint = Literal["chat", "completions"]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFlags:
-    """A model, and how it writes; each field is a flag."""
+class WritingFlags:
+    """A base model, and how it writes; each field is a flag."""
 
     model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base"
-    adapter: Annotated[Path | None, typer.Option(help="What was tuned: a run folder (runs/x), a PEFT adapter, or a whole tuned model.")] = (
-        None
-    )
     prompt_style: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known.")
     ] = None
@@ -47,6 +44,45 @@ class ModelFlags:
         if n > 1 and decoding.temperature == 0:
             raise UserError(f"--n {n} at temperature 0 would write the same answer {n} times: add --temperature 0.2 --top-p 0.95")
         return decoding
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFlags(WritingFlags):
+    """A model, tuned or not."""
+
+    adapter: Annotated[Path | None, typer.Option(help="What was tuned: a run folder (runs/x), a PEFT adapter, or a whole tuned model.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFlags(WritingFlags):
+    """A model that answers at once, with any number of adapters beside it."""
+
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
+    ] = None
+
+    def adapters(self) -> dict[str, Path]:
+        """Folders by the names that they answer under: the given one, else the folder's. Raises UserError for a name given twice."""
+        found: dict[str, Path] = {}
+        for given in self.adapter or ():
+            name, equals, folder = given.partition("=")
+            path = Path(folder if equals else given)
+            name = name if equals else _called(path)
+            if not name or not str(path):
+                raise UserError(f"--adapter {given}: give NAME=DIR, as in --adapter mine=runs/train-lora")
+            if name in found:
+                raise UserError(f"--adapter {given}: {name!r} is the name of {found[name]} already; give it another, as NAME=DIR")
+            found[name] = path
+        return found
+
+
+def _called(folder: Path) -> str:
+    """A run folder's own name, also where its `adapter/` was given."""
+    path = folder.resolve()
+    return path.parent.name if path.name == "adapter" else path.name
 
 
 @dataclass(frozen=True, slots=True)

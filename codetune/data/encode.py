@@ -6,6 +6,7 @@ answer's first token is the same whatever stands before it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -104,6 +105,11 @@ def encode_documents(
 def encode_prompt(prompt: str, tokenizer: Tokenizer, has_special: bool = False) -> list[int]:
     """Ids of an inference prompt; BOS by the family's rule, unless the text has it (chat templates)."""
     return tokenizer.encode(prompt, not has_special, has_special)
+
+
+def encode_context(rendered: Rendered, tokenizer: Tokenizer) -> list[int]:
+    """Ids of all before the last segment, as in training: what a model is given for the answer that stands there."""
+    return encode(dataclasses.replace(rendered, segments=rendered.segments[:-1]), tokenizer)[0]
 
 
 def encode_pair(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

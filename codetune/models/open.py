@@ -35,7 +35,7 @@ def open_model(
     if folder is None:
         return loaded, Adapted(loaded.model, "base")
     if trained_on == loaded.weights_format:  # a hash is over the weights as they are loaded
-        _require_its_base(loaded, folder)
+        require_its_base(loaded, folder)
     return loaded, load_adapter(loaded.model, folder)
 
 
@@ -48,7 +48,7 @@ def trained_prompt_style(folder: Path) -> str | None:
     return None
 
 
-def _require_its_base(loaded: LoadedModel, adapter: Path) -> None:
+def require_its_base(loaded: LoadedModel, adapter: Path) -> None:
     """An adapter on another model of the same shape would fit, and answer nonsense."""
     wanted = read(adapter.parent / "train.json").get("model_hash")
     if wanted not in (None, loaded.model_hash):

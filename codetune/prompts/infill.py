@@ -126,6 +126,22 @@ def infilling_of(config: InfillingConfig, vocabulary: Container[str], seed: int)
     return Infilling(config, choose_marks(config, vocabulary), seed) if config.rate else None
 
 
+def hole(prefix: str, suffix: str, marks: Marks) -> Rendered:
+    """What a model is asked with to fill a hole: the text around it, prefix first where the family knows that order.
+
+    All but the last segment is the question; the last one, empty, is where the answer goes.
+    """
+    form = marks.psm or marks.spm or ()
+    before = f"{marks.before_prefix}{prefix}" if prefix else ""
+    pieces = {Part.PREFIX: before, Part.SUFFIX: suffix, Part.MIDDLE: "", Part.WHOLE: before}
+    asked = [
+        Segment(part, supervised=False, is_mark=True) if isinstance(part, str) else Segment(pieces[part], supervised=False)
+        for part in form
+        if part is not Part.MIDDLE
+    ]
+    return Rendered((*asked, Segment("", supervised=True, ends_turn=True)))
+
+
 def infill(text: str, config: InfillingConfig, marks: Marks, rng: random.Random) -> Rendered:
     """The text with a hole, in an order and at places that `rng` chooses; any of its pieces may be empty."""
     suffix_first = rng.random() < config.spm_share

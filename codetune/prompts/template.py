@@ -67,6 +67,22 @@ class Template:
         """What the model is given at inference: always a prefix of the training text."""
         return self.render(problem).prompt
 
+    def conversation(self, messages: Sequence[Message]) -> Rendered:
+        """What a model is given for the next answer to a conversation whose last turn is the user's: its training text up to there.
+
+        Of one question it is `prompt` of that question. Raises UserError where the last turn is an answer already, or the chat template
+        refuses the turns.
+        """
+        if not messages or messages[-1].role == "assistant":
+            raise UserError("the conversation ends with an answer: the last message must be the user's")
+        turns = learnable(Document("conversation", messages=(*messages, Message("assistant", ""))))
+        if self.style != "chat":
+            return self._turn_by_turn(turns)
+        shots = [turn for example in self.examples for turn in _turns(example)]
+        write = write_with(self.chat_template or "", self.bos_token, self.eos_token)
+        asked = [{"role": message.role, "content": message.content} for message in turns[:-1]]
+        return Rendered.pair(write([*shots, *asked], True), "", has_special=True)
+
     def continues_code(self, problem: Problem) -> bool:
         """Whether an answer is the text after `problem.prompt` (else it is a whole program)."""
         return self.style == "completion" and bool(problem.prompt)

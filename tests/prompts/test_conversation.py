@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codetune.data import conala, humaneval, leetcode, mbpp
-from codetune.data.encode import encode_pair
+from codetune.data.encode import encode, encode_context, encode_pair, encode_prompt
 from codetune.errors import UserError
 from codetune.prompts.rendered import Rendered, Segment
 from codetune.prompts.template import STYLES, Template, make_template
@@ -231,3 +231,31 @@ def fingerprint(template: Template, data: Path) -> str:
         ids = [encode_pair(rendered, tokenizer(data)) for tokenizer in (gpt2, llama2)]
         digest.update(repr((rendered.prompt, rendered.completion, rendered.has_special, ids)).encode())
     return digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("style", [style for style in STYLES if style not in ("chat", "austin-3shot")])
+@pytest.mark.parametrize("system", ["", SYSTEM])
+def test_a_conversation_is_asked_with_the_ids_of_its_training(style: str, system: str, data_folder: Path) -> None:
+    """EOS after earlier answers included; a single question is the prompt of that question."""
+    template, tokenizer = make_template(style), gpt2(data_folder)
+    document = talk(ASK, CODE_ANSWER, THANKS, BYE, system=system)
+    asked = encode_context(template.conversation(document.messages[:-1]), tokenizer)
+    learned, counted = encode(template.render_document(document), tokenizer)
+    assert asked == learned[: len(asked)]
+    assert counted.index(True) == len(asked)  # the last answer begins right there
+    one = template.conversation((Message("user", ASK),))
+    assert encode_context(one, tokenizer) == encode_prompt(template.prompt(Problem("", instruction=ASK)), tokenizer)
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_chat_template_asks_as_it_taught(name: str, data_folder: Path) -> None:
+    template, document = chat(data_folder, name), talk(ASK, CODE_ANSWER, THANKS, BYE)
+    asked = template.conversation(document.messages[:-1])
+    assert asked.has_special
+    assert template.render_document(document).prompt == asked.prompt
+
+
+def test_a_conversation_that_ends_with_an_answer_asks_nothing() -> None:
+    for turns in ((), talk(ASK, BYE).messages):
+        with pytest.raises(UserError, match="the last message must be the user's"):
+            make_template("instruction").conversation(turns)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codetune.config import InfillingConfig
-from codetune.data.encode import encode
+from codetune.data.encode import encode, encode_context
 from codetune.errors import UserError
 from codetune.models.load import TextTokenizer
-from codetune.prompts.infill import FAMILIES, Infilling, Marks, Part, choose_marks, infill, marks_from, marks_of
+from codetune.prompts.infill import FAMILIES, Infilling, Marks, Part, choose_marks, hole, infill, marks_from, marks_of
 from codetune.prompts.rendered import Rendered
 from codetune.prompts.template import make_template
 from codetune.records import Document
@@ -197,6 +197,21 @@ def test_ids_give_the_pieces_back(load: Callable[[Path], TextTokenizer], data_fo
         last = encode(Rendered(rendered.segments[: -1 if not marks.end else -2]), tokenizer)[0]
         assert ids[: len(last)] == last
         assert tokenizer.decode_after(last, ids[len(last) : -1]) == rendered.completion.removesuffix(marks.end)
+
+
+@pytest.mark.parametrize("load", [starcoder, deepseek_coder, code_llama])
+def test_a_hole_is_asked_with_the_ids_of_its_training(load: Callable[[Path], TextTokenizer], data_folder: Path) -> None:
+    tokenizer = load(data_folder)
+    marks = choose_marks(PSM, tokenizer.vocabulary)
+    for prefix, suffix in (("def f(", "):\n    return"), ("", "x = 1"), ("x", "")):
+        learned, _ = encode(cut(prefix, "MIDDLE", suffix, PSM, marks), tokenizer)
+        asked = encode_context(hole(prefix, suffix, marks), tokenizer)
+        assert asked == learned[: len(asked)]
+        assert tokenizer.decode_after(asked, learned[len(asked) : -1]).startswith("MIDDLE")
+
+
+def test_a_family_that_knows_suffix_first_alone_is_asked_so() -> None:
+    assert hole("P", "S", FAMILIES["Codestral"]).text == "[SUFFIX]S[PREFIX] P"
 
 
 def test_a_tokenizer_without_marks_is_one_line(data_folder: Path) -> None:
