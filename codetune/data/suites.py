@@ -117,8 +117,8 @@ class _Rewriting(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt | list[ast.stmt]:
         if node.module == _PYTEST:
             raise self._error(node.lineno, "import pytest as a whole; only pytest.raises is known")
-        if not self._is_ours(node.module or "", node.level):
-            modules = [alias for alias in node.names if self._modules and alias.name in self._modules]
+        if not node.module or not self._is_ours(node.module, node.level):  # `from . import stats`
+            modules = [alias for alias in node.names if (alias.name in self._modules if self._modules else node.level)]
             self._aliases |= {alias.asname or alias.name for alias in modules}
             return self._left(node, [alias for alias in node.names if alias not in modules])
         self.names += [alias.name for alias in node.names if alias.name != "*"]

@@ -73,8 +73,8 @@ def in_words(result: ProgramResult) -> str:
     """
     detail = result.detail.strip().rstrip(".")
     if result.verdict is Verdict.WRONG_ANSWER:
-        holds = detail.startswith("assert ")
-        return f"This does not hold: {detail}" if holds else f"A result is wrong: {detail or 'a test fails'}."
+        told = " gave " in detail or " of stdout is " in detail
+        return f"A result is wrong: {detail or 'a test fails'}." if told or not detail else f"This does not hold: {detail}"
     lead = _IN_WORDS.get(result.verdict, f"It ended with {result.verdict.value}")
     return f"{lead}: {detail}." if detail else f"{lead}."
 
