@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from codetune.cli.flags import ModelFlags
+from codetune.cli.flags import LiveFlags
 from codetune.cli.live import open_live_engine
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.cli.running import TierFlags, takes_flags
@@ -23,6 +23,7 @@ from codetune.cli.terminal.commands import completions, load, obey, status
 from codetune.cli.terminal.reader import CommandCompleter, LineReader, Reader, TerminalReader, open_history
 from codetune.cli.terminal.session import HELLO, Session, converse
 from codetune.errors import UserError
+from codetune.generate.live import CANCELLED
 from codetune.runs import state_folder
 from codetune.serve.talk import Talk
 
@@ -33,7 +34,7 @@ app = typer.Typer(add_completion=False)
 @takes_flags
 def chat(
     *,
-    flags: ModelFlags,
+    flags: LiveFlags,
     tier: TierFlags,
     question: Annotated[str | None, typer.Option("-q", "--question", help="Answer this alone, on stdout; piped text is added.")] = None,
     system: Annotated[str, typer.Option(help="The system message, which the model is given before all questions.")] = "",
@@ -65,6 +66,8 @@ def start(session: Session, asked: str | None, saved: Path | None = None) -> Non
         load(session, saved)
     if asked is not None:
         session.answer(session.talk.ask(asked))
+        if session.talk.finish == CANCELLED:
+            raise KeyboardInterrupt
         return
     session.say.print(HELLO)
     converse(session, obey)

@@ -142,12 +142,12 @@ class ColourFlow:
     def _draw_open(self) -> Callable[[], RenderableType]:
         """How the open block looks; a function, since it is drawn by another thread, and less often than text comes."""
         partial, prose = visible(self._splitter.partial.rstrip("\r")), list(self._splitter.prose)
+        if partial.lstrip().startswith(("```", "~~~")):
+            partial = ""  # a fence to be
         if self._splitter.code is not None:
             return lambda: self._colourist.line(partial, whole=False) if partial else Group()
         if not prose and starts_code(partial):
             return lambda: Colourist("python").line(partial, whole=False)
-        if partial.lstrip().startswith(("```", "~~~")):
-            partial = ""
         return lambda: _Words("\n".join([*map(visible, prose), partial]))
 
 
@@ -158,7 +158,7 @@ class _Lines:
         self.inner, self.most = inner, most
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self.inner, options.update(height=None), pad=False)
+        lines = console.render_lines(self.inner, options.update(height=None, no_wrap=False, overflow="fold"), pad=False)
         filled = [number for number, line in enumerate(lines) if any(segment.text.strip() for segment in line)]
         lines = lines[filled[0] : filled[-1] + 1] if filled else []
         for line in lines if self.most is None else lines[-max(1, self.most) :]:

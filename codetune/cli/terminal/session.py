@@ -36,8 +36,8 @@ class Failure:
 class Session:
     """A talk at a terminal. `console` shows answers and what programs print, `say` everything else.
 
-    The sandbox is opened when a program is first run, with what `open_sandbox` gives; `kept` is where the talk is kept after each
-    answer, so that nothing is lost by leaving.
+    The sandbox is opened when a program is first run, with what `open_sandbox` gives; `kept` is where the talk is kept while it lasts,
+    so that nothing is lost by leaving.
     """
 
     def __init__(
@@ -65,6 +65,11 @@ class Session:
                 self._sandbox = self._stack.enter_context(self._open_sandbox())
         return self._sandbox
 
+    def keep(self) -> None:
+        """Whatever happens next, `/load` without a name goes on from here."""
+        if self.talk.turns:
+            self.talk.write(self.kept)
+
     def note(self, text: str) -> None:
         """A line of narration. It may hold what a model or a program wrote."""
         self.say.print(visible(text), style="dim")
@@ -73,15 +78,12 @@ class Session:
         self.say.print(f"codetune: {visible(text)}", style="red")
 
     def answer(self, pieces: Generator[Piece, None, None]) -> None:
-        """Show an answer as it comes, and keep the talk. Ctrl-C stops it; what is there stays."""
-        try:
-            with interruptible(), open_flow(self.console) as flow, contextlib.closing(pieces):
-                for piece in pieces:
-                    flow.add(piece.text)
-        except KeyboardInterrupt:
-            self.say.print()
-        if self.talk.turns:
-            self.talk.write(self.kept)
+        """Show an answer as it comes. Ctrl-C stops it; what is there stays."""
+        with (
+            contextlib.suppress(KeyboardInterrupt), interruptible(), open_flow(self.console) as flow, contextlib.closing(pieces),
+        ):  # fmt: skip
+            for piece in pieces:
+                flow.add(piece.text)
         self._note_how_it_ended()
 
     def _note_how_it_ended(self) -> None:
@@ -94,7 +96,7 @@ class Session:
         elif not answered:
             self.note("(the model wrote nothing)")
         elif talk.finish == "length":
-            self.note("(cut here: the answer may not be longer; /set max_new_tokens allows more)")
+            self.note(f"(cut here: an answer has {talk.decoding.max_new_tokens} tokens at most, which max_new_tokens says)")
 
 
 @contextlib.contextmanager
@@ -131,6 +133,7 @@ def converse(session: Session, command: Command) -> None:
             return
         if text.strip():
             _do(session, text, command)
+            session.keep()
 
 
 def _do(session: Session, text: str, command: Command) -> None:
