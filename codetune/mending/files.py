@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codetune.errors import UserError
 from codetune.mending.patches import patch
-from codetune.runs import disk_error, write_atomically
+from codetune.runs import write_atomically
 
 _MARK = "\ufeff"  # that some editors write first
 
@@ -39,7 +39,7 @@ class CodeFile:
         except (SyntaxError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not text that Python can read ({error}); save it as UTF-8") from None
         except OSError as error:
-            raise disk_error(error, path) from None
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         mark = _MARK if text.startswith(_MARK) else ""
         return cls(path, text.removeprefix(mark), "utf-8" if mark else encoding, mark)
 
