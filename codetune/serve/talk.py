@@ -96,7 +96,7 @@ class Talk:
         finally:
             answer = "".join(written)
             if answer.strip():
-                self.turns += [Message("user", question), Message("assistant", answer)]
+                self.add(question, answer)
 
     def retry(self) -> Generator[Piece, None, None]:
         """The last question once more, in place of its answer; where answers are drawn, with the next seed. An answer stays where no
@@ -113,6 +113,11 @@ class Talk:
         finally:
             if len(self.turns) == before:
                 self.turns += answered
+
+    def add(self, question: str, answer: str) -> None:
+        """An exchange that came about in another way."""
+        self.turns += [Message("user", question), Message("assistant", answer)]
+        self.question = question
 
     def clear(self) -> None:
         """Forget what was said, and keep how it is asked."""

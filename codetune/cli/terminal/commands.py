@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetune.cli.terminal import programs
+from codetune.cli.terminal import programs, proving
 from codetune.cli.terminal.reader import Words
 from codetune.cli.terminal.session import Session
 from codetune.errors import UserError, nearest
@@ -150,6 +150,8 @@ def _path(name: str, rest: str) -> Path:
 
 COMMANDS = {
     "run": Command("/run [N] [ARGS] [< FILE]", "run the last answer's code (its block N) in the sandbox", programs.run),
+    "test": Command("/test [FILE|ASSERTS]", "run the code against tests; the last ones, where none are given", proving.test),
+    "mend": Command("/mend [FILE|ASSERTS]", "have it written again until the tests pass, each try shown as a diff", proving.mend_code),
     "explain": Command("/explain", "ask why the last program failed", programs.explain),
     "model": Command("/model [NAME]", "list the models, or choose who answers", _model),
     "style": Command("/style [NAME]", "list the prompt styles, or choose one", _style),

@@ -43,7 +43,7 @@ def run(session: Session, rest: str) -> None:
     """`/run 2 one two < FILE`: block 2 with two arguments and the file as its stdin."""
     arguments, stdin = _arguments(rest)
     first = int(arguments.pop(0)) if arguments and arguments[0].isdecimal() else None
-    code = _runnable(session, chosen(session.talk, first))
+    code = runnable(session, chosen(session.talk, first))
     sandbox = session.sandbox
     with session.say.status("running in the sandbox"):
         result = sandbox.run(code, stdin, arguments=arguments)
@@ -83,7 +83,7 @@ def _arguments(rest: str) -> tuple[list[str], str]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _runnable(session: Session, block: Block) -> str:
+def runnable(session: Session, block: Block) -> str:
     """The block, without the lines at its end that make no Python: an answer that was cut ends within one."""
     if not block.is_python:
         raise UserError(f"the block is {visible(block.language)}, and only Python is run: choose another one, as in /run 1")

@@ -17,7 +17,7 @@ from codetune.cli.terminal.reader import Reader
 from codetune.cli.terminal.visible import visible
 from codetune.errors import UserError
 from codetune.generate.live import CANCELLED, Piece
-from codetune.records import Problem, ProgramResult
+from codetune.records import ProgramResult
 from codetune.sandbox import Sandbox
 from codetune.serve.talk import Talk
 
@@ -45,7 +45,7 @@ class Session:
     ) -> None:
         self.talk, self.reader, self.kept = talk, reader, kept
         self.console, self.say = consoles
-        self.tests: Problem | None = None
+        self.tests: tuple[str, str] | None = None  # where the last ones are from, and their text
         self.failure: Failure | None = None
         self._open_sandbox = open_sandbox
         self._sandbox: Sandbox | None = None
