@@ -105,10 +105,14 @@ class ColourFlow:
             self._show(events)
         self._open = opened
 
+    def redraw(self) -> None:
+        """Show how far the open block is."""
+        with self._drawing:
+            self._live.refresh()
+
     def _redraw(self) -> None:
         while not self._ended.wait(1 / _REDRAWN_PER_S):
-            with self._drawing:
-                self._live.refresh()
+            self.redraw()
 
     def _show(self, events: list[Event]) -> None:
         """Print them in one go, in the place of what was open."""
@@ -162,8 +166,15 @@ class _Lines:
         filled = [number for number, line in enumerate(lines) if any(segment.text.strip() for segment in line)]
         lines = lines[filled[0] : filled[-1] + 1] if filled else []
         for line in lines if self.most is None else lines[-max(1, self.most) :]:
-            yield from line
+            yield from _without_padding(line)
             yield Segment.line()
+
+
+def _without_padding(line: list[Segment]) -> list[Segment]:
+    """Without the blanks up to the margin, which would be copied with the text."""
+    while line and not line[-1].text.strip():
+        line = line[:-1]
+    return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else []
 
 
 class _PlainHeading(Heading):
@@ -175,10 +186,11 @@ class _PlainHeading(Heading):
 
 
 class _Words(Markdown):
-    """Markdown with nothing hidden: a link's address is printed, HTML is text."""
+    """Markdown with nothing hidden: a link's address is printed, HTML is text, and so are entities, which could stand for anything."""
 
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {**Markdown.elements, "heading_open": _PlainHeading}
 
     def __init__(self, text: str) -> None:
         super().__init__(text, hyperlinks=False)
-        self.parsed = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").enable("table").parse(text)
+        parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable("entity")
+        self.parsed = parser.parse(text)
