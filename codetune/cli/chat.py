@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 
 from codetune.cli.flags import LiveFlags
-from codetune.cli.live import open_live_engine
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.cli.running import TierFlags, takes_flags
 from codetune.cli.terminal.commands import completions, load, obey, status
@@ -45,6 +44,8 @@ def chat(
     decoding = flags.decoding()
     say = to_stderr()
     with say.status(f"loading {flags.model}"):
+        from codetune.cli.live import open_live_engine  # torch is loaded only where a model is
+
         engine = open_live_engine(flags)
     with closing(engine):
         served = engine.models()

@@ -63,12 +63,13 @@ def mend_code(session: Session, rest: str) -> None:
 
 def _problem(session: Session, rest: str, code: str) -> Problem:
     """The tests that are meant, read for this code. Raises UserError where there are none yet, and for what is none."""
-    if rest:
-        session.tests = _source(rest)
-    if session.tests is None:
+    given = _source(rest) if rest else session.tests
+    if given is None:
         raise UserError("there are no tests yet: give a file, or assert lines, as in /test assert add(1, 2) == 3")
-    where, text = session.tests
-    return read_text(text, where, Problem("chat"), None, code)
+    where, text = given
+    problem = read_text(text, where, Problem("chat"), None, code)
+    session.tests = given
+    return problem
 
 
 def _source(rest: str) -> tuple[str, str]:
