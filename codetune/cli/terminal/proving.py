@@ -46,7 +46,7 @@ def mend_code(session: Session, rest: str) -> None:
     tried: list[Round] = []
     with contextlib.suppress(KeyboardInterrupt), interruptible():
         for one in _rounds(session, code, problem):
-            _show(session, one)
+            _show(session, one, is_new=all(one.program != before.program for before in tried))
             tried.append(one)
     if not tried:
         return
@@ -98,10 +98,10 @@ def _rounds(session: Session, code: str, problem: Problem) -> Iterator[Round]:
     return mend(code, problem, ask, sandbox, ROUNDS, "answer.py")
 
 
-def _show(session: Session, one: Round) -> None:
-    """The verdict, and what is changed from the code that was given."""
+def _show(session: Session, one: Round, is_new: bool) -> None:
+    """The verdict, and what is changed from the code that was given, unless that was shown already."""
     session.say.print(visible(in_a_line(one)), style="green" if one.passed else "yellow")
-    if one.diff:
+    if one.diff and is_new:
         session.console.print(coloured(visible(one.diff), "diff"), end="")
 
 
