@@ -12,6 +12,9 @@ python -m bench memory
 python -m bench soft-prompts
 python -m bench audit
 python -m bench statistics
+python -m bench serve-fuzz
+python -m bench serve-load
+python -m bench serving
 """
 
 from __future__ import annotations
@@ -19,12 +22,28 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, soft_prompts, statistics, training
+from bench import (
+    attacks,
+    audit,
+    codebleu,
+    data,
+    duplicates,
+    execution,
+    memory,
+    packing,
+    serve_fuzz,
+    serve_load,
+    serving,
+    soft_prompts,
+    statistics,
+    training,
+)
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
     "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
+    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving,
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """`codetune mend`: repair a file until its tests pass.
 
-    codetune mend stats.py --tests test_stats.py | git apply
-    codetune mend stats.py --tests cases.jsonl --adapter runs/train-lora --rounds 8 --write
+codetune mend stats.py --tests test_stats.py | git apply
+codetune mend stats.py --tests cases.jsonl --adapter runs/train-lora --rounds 8 --write
 """
 
 from __future__ import annotations
@@ -53,12 +53,11 @@ def command(
         for one in mend(code.text, problem, asking, checker, rounds, code.name):
             say.print(in_a_line(one))
             tried.append(one)
-        last = tried[-1]
-        raw = code.patch_to(last.program) if last.passed else b""
-        mended = Mended(tuple(tried), raw.decode(code.encoding), checker.tier)
+        mended = Mended.of(tried, code, checker.tier)
+    raw = code.bytes_of(mended.patch)
     _tell(mended, problem, say)
     if write and mended.patch:
-        code.write(last.program)
+        code.write(mended.best.program)
         say.print(f"{file} is changed")
     if as_json:
         print(json.dumps(mended.summary()))
@@ -86,7 +85,7 @@ class _FirstAsk:
     def _open(self) -> Asking:
         from codetune.cli.live import open_live_engine  # torch is loaded only where a model is
 
-        with self._say.status(f"loading {self._flags.model}"):
+        with self._say.status(f"loading {self._flags.asked_model or self._flags.base_url}"):
             engine = open_live_engine(self._flags)
         self._stack.callback(engine.close)
         model = engine.models()[-1]  # the adapter, where there is one

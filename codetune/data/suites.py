@@ -39,8 +39,9 @@ def read_suite(text: str, where: str, modules: Collection[str] | None = None) ->
         raise UserError(f"{where}, line {error.lineno or 0}: not Python ({error.msg})") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{where}: not Python that can be read ({type(error).__name__})") from None
+    tree.body = [one for one in tree.body if not _is_main_guard(one)]
     rewriting = _Rewriting(where, modules)
-    body = [one for one in rewriting.visit(tree).body if not isinstance(one, ast.Pass) and not _is_main_guard(one)]
+    body = [one for one in rewriting.visit(tree).body if not isinstance(one, ast.Pass)]
     setup, tests = _Tests(where).of(body)
     return Suite(setup, tests, tuple(dict.fromkeys(rewriting.names)))
 

@@ -56,9 +56,9 @@ class CodeFile:
         except UnicodeEncodeError as error:
             raise UserError(f"{self.path}: the mended code has {error.object[error.start]!r}, which {self.encoding} has not") from None
 
-    def patch_to(self, text: str) -> bytes:
-        """The patch that makes the file say `text`."""
-        return self.bytes_of(patch(self.mark + self.text, self.mark + text, self.name))
+    def patch_to(self, text: str) -> str:
+        """The patch that makes the file say `text`; in the file's encoding it is what `git apply` takes."""
+        return patch(self.mark + self.text, self.mark + text, self.name)
 
     def write(self, text: str) -> None:
         """Make the file say `text`: whole or not at all, by the same name, with the same mode and owner."""

@@ -149,5 +149,3 @@ def _check(checker: Checker, program: str, problem: Problem) -> ProgramResult:
     if result.verdict is Verdict.INFRASTRUCTURE:
         raise UserError(f"the sandbox failed, not the program ({result.detail}): run `codetune doctor`")
     return result
-
-

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from codetune.mending.files import CodeFile
 from codetune.mending.loop import Round, best
 from codetune.records import Integrity, Json, to_json
 
@@ -16,6 +18,12 @@ class Mended:
     rounds: tuple[Round, ...]
     patch: str
     sandbox_tier: str
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round], code: CodeFile, sandbox_tier: str) -> Mended:
+        """The outcome of the rounds of a file."""
+        patch = code.patch_to(rounds[-1].program) if rounds[-1].passed else ""
+        return cls(tuple(rounds), patch, sandbox_tier)
 
     @property
     def passed(self) -> bool:

@@ -48,6 +48,11 @@ class Judge:
         self._limits_s: dict[int, float] = {}
         self._groups: dict[int, list[Calls]] = {}
 
+    def forget(self) -> None:
+        """Drop what is remembered of problems."""
+        for kept in (self._known, self._weak_references, self._limits_s, self._groups):
+            kept.clear()
+
     def check(self, program: str, problem: Problem) -> Judgement:
         """All tests of the problem: calls and assertions by value, scripts one by one; stops at the first group that fails."""
         groups = yield from self._call_groups(problem)

@@ -126,6 +126,11 @@ class Sandbox:
         """For each program whether its definitions execute without error (PASSED), in order."""
         return self._drive(self._judge.loads(program, timeout_s) for program in programs)
 
+    def forget(self) -> None:
+        """Drop what is remembered of problems (their references' answers and times): for whoever gives new ones without end."""
+        with self._busy:
+            self._judge.forget()
+
     def _started(self) -> list[Runner]:
         if not self._workers:
             raise RuntimeError("use the sandbox in a with statement")
