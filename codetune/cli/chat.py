@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from codetune.cli.flags import LiveFlags
+from codetune.cli.live import open_live_engine
 from codetune.cli.output import to_stderr, to_stdout
 from codetune.cli.running import TierFlags, takes_flags
 from codetune.cli.terminal.commands import completions, load, obey, status
@@ -43,13 +44,12 @@ def chat(
     asked = _asked(question)
     decoding = flags.decoding()
     say = to_stderr()
-    with say.status(f"loading {flags.model}"):
-        from codetune.cli.live import open_live_engine  # torch is loaded only where a model is
-
+    with say.status(f"loading {flags.asked_model}"):
         engine = open_live_engine(flags)
     with closing(engine):
         served = engine.models()
-        talk = Talk(engine, served[min(1, len(served) - 1)].name, decoding, flags.prompt_style, system)
+        first = served[1 if flags.adapter and len(served) > 1 else 0].name  # what was tuned, where something is given
+        talk = Talk(engine, first, decoding, flags.prompt_style, system)
         with make_session(talk, tier, say) as session:
             start(session, asked, load)
 

@@ -16,7 +16,6 @@ from codetune.records import Message
 from codetune.serve.remember import without_oldest
 from codetune.serve.talk import Talk
 
-
 ASKED, ANSWERED = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 
 
