@@ -12,6 +12,7 @@ python -m bench memory
 python -m bench soft-prompts
 python -m bench audit
 python -m bench statistics
+python -m bench serving
 python -m bench mend
 """
 
@@ -20,12 +21,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, audit, codebleu, data, duplicates, execution, memory, mend, packing, soft_prompts, statistics, training
+from bench import (
+    attacks, audit, codebleu, data, duplicates, execution, memory, mend, packing, serving, soft_prompts, statistics, training,
+)  # fmt: skip
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics, "mend": mend,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics, "serving": serving,
+    "mend": mend,
 }  # fmt: skip
 
 

@@ -43,6 +43,12 @@ def written(asked: Asked, *texts: str, finish: str = "stop", tokens: int | None 
     return Reply({"choices": choices} | ({} if tokens is None else {"usage": {"completion_tokens": tokens}}))
 
 
+def streamed(*events: Any, ends: bool = True) -> Reply:
+    """Server-sent events, with the one that says that no more come."""
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"] * ends
+    return Reply("".join(lines).encode(), headers={"Content-Type": "text/event-stream; charset=utf-8"})
+
+
 def fault(status: int, message: str, **more: Any) -> Reply:
     """An error in OpenAI's form."""
     return Reply({"error": {"message": message, **more}}, status)

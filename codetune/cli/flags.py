@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,17 +18,10 @@ Endpoint = Literal["chat", "completions"]
 
 
 @dataclass(frozen=True, slots=True)
-class WritingFlags:
-    """A base model, and how it writes; each field is a flag."""
+class OpenFlags:
+    """A base model, and how it is held in memory; each field is a flag."""
 
     model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base"
-    prompt_style: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known.")
-    ] = None
-    temperature: Annotated[float, typer.Option(help="0 is greedy; 0.2 with --top-p 0.95 is the published sampling.")] = 0.0
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together reach this share.")] = 1.0
-    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 256
-    seed: Annotated[int, typer.Option(help="Of the sampling; every sample has a random stream of its own.")] = 0
     precision: Annotated[
         Precision | None, typer.Option(help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
     ] = None
@@ -35,6 +29,19 @@ class WritingFlags:
     quantize: Annotated[
         Quantize | None, typer.Option(help="nf4: the model in 4 bits. Default: as in the training of the adapter, else none.")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class WritingFlags(OpenFlags):
+    """And how it writes."""
+
+    prompt_style: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(STYLES)}. Default: the one of the training, if known.")
+    ] = None
+    temperature: Annotated[float, typer.Option(help="0 is greedy; 0.2 with --top-p 0.95 is the published sampling.")] = 0.0
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together reach this share.")] = 1.0
+    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 256
+    seed: Annotated[int, typer.Option(help="Of the sampling; every sample has a random stream of its own.")] = 0
 
     def decoding(self) -> DecodingConfig:
         """The decoding flags, checked. Raises UserError naming every fault."""
@@ -55,28 +62,39 @@ class ModelFlags(WritingFlags):
     )
 
 
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class LiveFlags(WritingFlags):
     """A model that answers at once, with any number of adapters beside it."""
 
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
-    ] = None
+    adapter: Adapters = None
 
-    def adapters(self) -> dict[str, Path]:
-        """Folders by the names that they answer under: the given one, else the folder's. Raises UserError for a name given twice."""
-        found: dict[str, Path] = {}
-        for given in self.adapter or ():
-            name, equals, folder = given.partition("=")
-            path = Path(folder if equals else given)
-            name = name if equals else _called(path)
-            if not name or not str(path):
-                raise UserError(f"--adapter {given}: give NAME=DIR, as in --adapter mine=runs/train-lora")
-            if name in found:
-                raise UserError(f"--adapter {given}: {name!r} is the name of {found[name]} already; give it another, as NAME=DIR")
-            found[name] = path
-        return found
+
+@dataclass(frozen=True, slots=True)
+class ServedFlags(OpenFlags):
+    """A model that answers others, with any number of adapters beside it: how it writes is said with each request."""
+
+    adapter: Adapters = None
+
+
+def adapters_by_name(given: Sequence[str]) -> dict[str, Path]:
+    """Folders by the names that they answer under: the given one, else the folder's. Raises UserError for a name given twice."""
+    found: dict[str, Path] = {}
+    for each in given:
+        name, equals, folder = each.partition("=")
+        path = Path(folder if equals else each)
+        name = name if equals else _called(path)
+        if not name or (equals and not folder):
+            raise UserError(f"--adapter {each}: give NAME=DIR, as in --adapter mine=runs/train-lora")
+        if name in found:
+            raise UserError(f"--adapter {each}: {name!r} is the name of {found[name]} already; give it another, as NAME=DIR")
+        found[name] = path
+    return found
 
 
 def _called(folder: Path) -> str:

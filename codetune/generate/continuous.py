@@ -14,16 +14,15 @@ from functools import partial
 
 import torch
 
-from codetune.data.encode import encode_context, encode_prompt
-from codetune.errors import UserError, nearest
+from codetune.errors import nearest
+from codetune.generate.asked import prompt_of
 from codetune.generate.lane import Lane, Row
 from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, TooLongError, UnknownModelError
 from codetune.generate.sampling import stream
 from codetune.generate.writing import Writing
 from codetune.models.load import TextTokenizer
 from codetune.models.several import Voice
-from codetune.prompts.infill import hole, marks_of
-from codetune.records import Problem
+from codetune.prompts.infill import marks_of
 
 _PREFILL_TOKENS = 4096  # of prompts that are run in one pass, padding included; a longer one goes alone
 
@@ -96,7 +95,8 @@ class ContinuousEngine:
         if voice is None:
             raise UnknownModelError(f"no model {ask.model!r} is served: {nearest(ask.model, self.voices)}")
         with self._text:
-            prompt, stops = _prompt(ask, voice, self._encoders[id(voice.loaded.tokenizer)])
+            encoder = self._encoders[id(voice.loaded.tokenizer)]
+            prompt, stops = prompt_of(ask, voice.style, voice.styles, encoder, voice.loaded.family.vocab_size)
         room = voice.loaded.family.max_positions - voice.virtual - len(prompt)
         if room < 1:
             own = f", of which {voice.virtual} are virtual tokens" if voice.virtual else ""
@@ -182,25 +182,3 @@ class ContinuousEngine:
         lane.leave(rows)
         for row in rows:
             del self._going[id(row)]
-
-
-def _prompt(ask: Ask, voice: Voice, tokenizer: TextTokenizer) -> tuple[list[int], tuple[str, ...]]:
-    """The ids that a model is asked with, and where the answer ends at the latest. Raises UserError for what it cannot be asked."""
-    if ask.messages:
-        style = ask.prompt_style or voice.style
-        if style not in voice.styles:
-            raise UserError(f"{voice.name} cannot be asked in prompt style {style!r}: {nearest(style, voice.styles)}")
-        template = tokenizer.template(style)
-        stops = template.stop_sequences(Problem("", instruction="any"))
-        return encode_context(template.conversation(ask.messages), tokenizer), (*ask.stop, *stops)
-    if ask.suffix is not None:
-        marks = marks_of(tokenizer.vocabulary)
-        if marks is None or not isinstance(ask.prompt, str):
-            raise UserError(f"{voice.name} cannot fill a hole (suffix): its tokenizer has no marks for infilling, or the prompt is no text")
-        return encode_context(hole(ask.prompt, ask.suffix, marks), tokenizer), (*ask.stop, *([marks.end] if marks.end else ()))
-    ids = encode_prompt(ask.prompt, tokenizer) if isinstance(ask.prompt, str) else list(ask.prompt)
-    if not ids:
-        raise UserError("the prompt is empty: give some text")
-    if any(not 0 <= token < voice.loaded.family.vocab_size for token in ids):
-        raise UserError(f"the prompt has token ids that {voice.name} does not know: its vocabulary has {voice.loaded.family.vocab_size}")
-    return ids, ask.stop

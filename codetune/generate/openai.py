@@ -72,9 +72,9 @@ class OpenAIEngine:
         try:
             found = self.server.post(path, body)
         except RefusedError as refused:
-            if refused.too_long or _plain(body) == body:
+            if refused.too_long or plain(body) == body:
                 raise
-            found = self.server.post(path, _plain(body))
+            found = self.server.post(path, plain(body))
             self._plain = True
         return self._read(found, request, first)
 
@@ -86,7 +86,7 @@ class OpenAIEngine:
         }  # fmt: skip
         body |= {"messages": turns} if self.endpoint == "chat" else {"prompt": request.prompt}
         body |= {"stop": list(request.stop)} if request.stop else {}
-        return _plain(body) if self._plain else body
+        return plain(body) if self._plain else body
 
     def _read(self, found: Json, request: Request, first: int) -> list[Generated]:
         """The choices of an answer. Its tokens are counted together, so each choice is given an equal share; 0 where none are counted."""
@@ -100,12 +100,12 @@ class OpenAIEngine:
         made = []
         for number, choice in enumerate(choices[: request.n - first]):
             text, stopped = cut_at_stop(_text(choice, self.endpoint), request.stop)
-            finish = stopped or _finish(choice, request.stop)
+            finish = stopped or finish_of(choice, request.stop)
             made.append(Generated(request.task_id, first + number, text, finish, share + (number < rest)))
         return made
 
 
-def _plain(body: Json) -> Json:
+def plain(body: Json) -> Json:
     """The request for one choice, with few stop sequences."""
     return body | {"n": 1} | ({"stop": body["stop"][:_STOPS]} if "stop" in body else {})
 
@@ -116,7 +116,7 @@ def _text(choice: Json, endpoint: str) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _finish(choice: Json, stops: Sequence[str]) -> str:
+def finish_of(choice: Json, stops: Sequence[str]) -> str:
     """`Generated.finish`, from a server that calls both EOS and a stop sequence "stop"; vLLM adds which sequence it was, null for EOS.
 
     Where none is named, it was a stop sequence if any were asked for. What has no name here, as "content_filter", keeps its own.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from codetune.generate.stops import HeldText
+
 _CONTEXT = 4  # tokens before a new one that decide how it is written (a leading space, the rest of a character)
 _LONGEST_CHARACTER = 8  # tokens; what is no character after so many is none
 
@@ -20,42 +22,26 @@ class Writing:
     """`add` a token and get the text that can be given out; `stopped` once a stop sequence is there, which ends the text before it."""
 
     def __init__(self, tokenizer: Decoder, prompt: Sequence[int], stops: Sequence[str]) -> None:
-        self._tokenizer, self._stops = tokenizer, tuple(stops)
+        self._tokenizer = tokenizer
         self._ids = list(prompt[-_CONTEXT:])
         self._read = len(self._ids)  # so many are text already
-        self._held = ""  # text that is not given out yet
-        self.stopped = False
+        self._held = HeldText(stops)
+
+    @property
+    def stopped(self) -> bool:
+        return self._held.stopped
 
     def add(self, token: int) -> str:
         self._ids.append(token)
         new = self._text()
         if new.endswith("\ufffd") and len(self._ids) - self._read < _LONGEST_CHARACTER:
             return ""  # a character of which bytes are missing
-        return self._release(new, final=False)
+        self._read = len(self._ids)
+        return self._held.add(new)
 
     def end(self) -> str:
         """What was held back, now that nothing follows."""
-        return "" if self.stopped else self._release(self._text(), final=True)
+        return self._held.add(self._text()) + self._held.rest()
 
     def _text(self) -> str:
         return self._tokenizer.decode_after(self._ids[max(0, self._read - _CONTEXT) : self._read], self._ids[self._read :])
-
-    def _release(self, new: str, final: bool) -> str:
-        self._read = len(self._ids)
-        text = self._held + new
-        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return text[: min(found)]
-        kept = 0 if final else max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - kept :]
-        return text[: len(text) - kept]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of the text are the beginning of the stop sequence.
-
-    >>> _overlap("x = 1\\n#", "\\n### ")
-    2
-    """
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

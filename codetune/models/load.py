@@ -25,7 +25,7 @@ from codetune.models.names import resolve
 from codetune.models.quantized import nf4_config, plain_linears, require_blocks, settle
 from codetune.models.seq2seq import with_marks
 from codetune.models.stages import staged_hash, stages_of
-from codetune.prompts.template import Template, make_template
+from codetune.prompts.template import AUSTIN_3SHOT, STYLES, Template, make_template
 from codetune.records import Problem
 
 Halved = Callable[[Any], Iterable[torch.nn.Parameter]]
@@ -65,6 +65,11 @@ class TextTokenizer:
         """All tokens as the tokenizer writes them, special ones included."""
         found: dict[str, int] = self.inner.get_vocab()
         return found
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The prompt styles that it can ask in; the one with worked examples of its own is for a benchmark."""
+        return tuple(style for style in STYLES if style != AUSTIN_3SHOT and (style != "chat" or self.chat_template is not None))
 
     def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""

@@ -20,7 +20,6 @@ from codetune.methods.mixture import BASE, Mixture, mixes
 from codetune.models.load import LoadedModel
 from codetune.models.open import open_model, require_its_base, trained_prompt_style
 from codetune.models.stages import ADAPTER_CONFIG, read, tuned_folder
-from codetune.prompts.template import AUSTIN_3SHOT, STYLES
 
 
 @dataclass(slots=True)
@@ -49,10 +48,7 @@ class Voice:
 
     @property
     def styles(self) -> tuple[str, ...]:
-        """The prompt styles that it can be asked in; the one with worked examples of its own is for a benchmark."""
-        return tuple(
-            style for style in STYLES if style != AUSTIN_3SHOT and (style != "chat" or self.loaded.tokenizer.chat_template is not None)
-        )
+        return self.loaded.tokenizer.styles
 
     @property
     def style(self) -> str:
