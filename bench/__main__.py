@@ -22,7 +22,19 @@ import argparse
 import sys
 
 from bench import (
-    attacks, audit, codebleu, data, duplicates, execution, memory, mend, packing, serving, soft_prompts, statistics, training,
+    attacks,
+    audit,
+    codebleu,
+    data,
+    duplicates,
+    execution,
+    memory,
+    mend,
+    packing,
+    serving,
+    soft_prompts,
+    statistics,
+    training,
 )  # fmt: skip
 from codetune.errors import UserError
 

@@ -151,7 +151,7 @@ def test_a_syntax_error_an_exception_and_a_loop_are_told_in_words(sandbox: Sandb
     good = "def f(x):\n    return x * x\n"
     for fault, says in (
         ("return x *", "It is not valid Python: SyntaxError: invalid syntax"),
-        ("return x / 0", "It raises an exception: ZeroDivisionError: division by zero"),
+        ("return x / 0", "It raises an exception: ZeroDivisionError: division by zero in line 2: return x / 0\n"),
         ("while True: pass", "perhaps a loop never ends"),
         ("__import__('os')._exit(0)", "It ends the whole process"),
         ("return [0] * 10 ** 12", "It needs too much memory"),
