@@ -5,7 +5,7 @@
     python -m bench mend --samples runs/x/samples-basics-known.jsonl   on what a model got wrong itself
 
 The peer is the plain way to spend the same tries: the problem is asked anew, and no try knows of another. Both sides have the same model,
-the same tests, the same decoding (the first try as asked for, later ones drawn at 0.4 at least, each with a seed of its own) and stop at
+the same tests, the same decoding (the first try as asked for, later ones drawn ever more freely, each with a seed of its own) and stop at
 the first program that passes all tests. The sandbox alone says what passes.
 """
 

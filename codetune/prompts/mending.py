@@ -37,11 +37,9 @@ class Fault:
 
 def wish(fault: Fault) -> Problem:
     """The wish as a problem: `instruction` has all but the code, `input` is the code. Alpaca's two fields; see `question`."""
-    subject = f"`{fault.name}` in this Python code" if fault.name else "this Python code"
-    lines = [f"Find the mistake and correct {subject}."]
-    if fault.purpose:
-        lines.append(f"What it should do: {fault.purpose.strip()}")
-    lines.append(f"What goes wrong now: {fault.error}")
+    subject = f"`{fault.name}` in the Python code below" if fault.name else "the Python code below"
+    lines = [fault.purpose.strip()] if fault.purpose.strip() else []
+    lines += [f"There is a mistake: correct {subject}.", f"What goes wrong now: {fault.error}"]
     if fault.stdout.strip():
         lines += ["What it printed:", _shortened(fault.stdout.strip("\n"))]
     if fault.tests:
