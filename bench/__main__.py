@@ -12,6 +12,8 @@ python -m bench memory
 python -m bench soft-prompts
 python -m bench audit
 python -m bench statistics
+python -m bench serve-fuzz
+python -m bench serve-load
 python -m bench serving
 python -m bench mend
 """
@@ -31,17 +33,19 @@ from bench import (
     memory,
     mend,
     packing,
+    serve_fuzz,
+    serve_load,
     serving,
     soft_prompts,
     statistics,
     training,
-)  # fmt: skip
+)
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics, "serving": serving,
-    "mend": mend,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
+    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
 }  # fmt: skip
 
 

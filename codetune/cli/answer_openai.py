@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from codetune.cli.flags import AnswerFlags
+from codetune.cli.live import server_of
 from codetune.errors import UserError
 from codetune.generate.openai import COMPLETIONS, MESSAGES, OpenAIEngine
 from codetune.generate.server import Server
 from codetune.prompts.template import Template, make_template
 from codetune.records import Json, Problem
-
-_KEY = "OPENAI_API_KEY"
 
 
 class ServerAnswerer:
@@ -24,12 +22,7 @@ class ServerAnswerer:
 
     def __init__(self, flags: AnswerFlags) -> None:
         """Looks for the server and the model. Raises UserError where there is none, or the key is refused."""
-        if flags.base_url is None:
-            raise UserError("--engine openai needs --base-url, the server's address, as in http://localhost:8000/v1")
-        name = flags.api_key_env or _KEY
-        if flags.api_key_env and not os.environ.get(name):
-            raise UserError(f"--api-key-env {name}: no such environment variable is set")
-        self.server = Server(flags.base_url, os.environ.get(name, ""), name)
+        self.server = server_of(flags.base_url, flags.api_key_env)
         self.model = _model(flags.model, self.server)
         self.asked, self.concurrency = flags.endpoint, flags.concurrency or 8
         self.identity: Json = {"model": self.model, "base_url": self.server.url}

@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from codetune.sandbox import wire
@@ -165,8 +165,9 @@ def _compiled(program: str) -> types.CodeType:
         raise _CompileError(f"{type(error).__name__}: {error}") from None
 
 
-def run_script(program: str, stdin: str) -> None:
-    """Run as `python program.py`, with a text on stdin. A clean `sys.exit()` is a normal end."""
+def run_script(program: str, stdin: str, arguments: Sequence[str]) -> None:
+    """Run as `python program.py ARGUMENTS`, with a text on stdin. A clean `sys.exit()` is a normal end."""
+    sys.argv = ["program.py", *arguments]
     source = os.memfd_create("stdin")
     with open(source, "wb", closefd=False) as file:
         file.write(stdin.encode("utf-8", "surrogatepass"))

@@ -231,7 +231,7 @@ def _failing(error: BaseException, code: str) -> str:
 def check_script(link: Link, job: Report) -> Report:
     """Run as a script; compare what it printed, white space at the ends of lines and of the text apart."""
     try:
-        link.request(("script", job["program"], job["stdin"]))
+        link.request(("script", job["program"], job["stdin"], job["arguments"]))
     except BaseException as error:
         return {**judge(error, ""), "run": 1}
     expected = job["expected"]

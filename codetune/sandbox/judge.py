@@ -48,6 +48,11 @@ class Judge:
         self._limits_s: dict[int, float] = {}
         self._groups: dict[int, list[Calls]] = {}
 
+    def forget(self) -> None:
+        """Drop what is remembered of problems."""
+        for kept in (self._known, self._weak_references, self._limits_s, self._groups):
+            kept.clear()
+
     def check(self, program: str, problem: Problem) -> Judgement:
         """All tests of the problem: calls and assertions by value, scripts one by one; stops at the first group that fails."""
         groups = yield from self._call_groups(problem)
@@ -64,13 +69,13 @@ class Judge:
         for test in scripts:
             if not _all_passed(parts):
                 break
-            payload = {"kind": "script", "program": program, "stdin": test.stdin, "expected": test.stdout}
+            payload = {"kind": "script", "program": program, "stdin": test.stdin, "arguments": (), "expected": test.stdout}
             parts.append(self._result((yield from self._timed(payload, problem, _script_bytes(test)))))
         return _joined(parts) if parts else ProgramResult(Verdict.WRONG_ANSWER, "the problem has no tests")
 
-    def run(self, program: str, stdin: str, timeout_s: float) -> Generator[Step, Outcome, RunResult]:
+    def run(self, program: str, stdin: str, timeout_s: float, arguments: Sequence[str] = ()) -> Generator[Step, Outcome, RunResult]:
         """The program as a script."""
-        payload = {"kind": "script", "program": program, "stdin": stdin, "expected": None}
+        payload = {"kind": "script", "program": program, "stdin": stdin, "arguments": tuple(arguments), "expected": None}
         outcome = yield self._step(payload, timeout_s, len(stdin) * 4)
         result = self._result(outcome)
         return RunResult(result.verdict, result.detail, result.stdout, str(outcome.report.get("stderr", "")), result.seconds)

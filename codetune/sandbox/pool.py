@@ -12,7 +12,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -118,13 +118,18 @@ class Sandbox:
         """Each (program, problem) against the problem's tests. Yields in order; reads `jobs` as it goes."""
         return self._drive(self._judge.check(program, problem) for program, problem in jobs)
 
-    def run(self, program: str, stdin: str = "", timeout_s: float = 10.0) -> RunResult:
-        """The program as a script, without tests."""
-        return next(self._drive(iter([self._judge.run(program, stdin, timeout_s)])))
+    def run(self, program: str, stdin: str = "", timeout_s: float = 10.0, arguments: Sequence[str] = ()) -> RunResult:
+        """The program as a script, without tests; `arguments` are what follows its name in `sys.argv`."""
+        return next(self._drive(iter([self._judge.run(program, stdin, timeout_s, arguments)])))
 
     def loads(self, programs: Iterable[str], timeout_s: float = 5.0) -> Iterator[ProgramResult]:
         """For each program whether its definitions execute without error (PASSED), in order."""
         return self._drive(self._judge.loads(program, timeout_s) for program in programs)
+
+    def forget(self) -> None:
+        """Drop what is remembered of problems (their references' answers and times): for whoever gives new ones without end."""
+        with self._busy:
+            self._judge.forget()
 
     def _started(self) -> list[Runner]:
         if not self._workers:

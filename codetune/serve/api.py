@@ -22,7 +22,9 @@ from codetune.serve.replies import ChatCompletion, Completion, ErrorBody, Head, 
 from codetune.serve.settings import ServeSettings
 from codetune.serve.writing import Writing
 
-_STREAM = {"text/event-stream": {"schema": {"type": "string", "description": "lines of data: {chunk}, at the end data: [DONE]"}}}
+_DATA = {"type": "string", "description": "a chunk as JSON, or an error; at the end [DONE]"}
+_EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
+_STREAM = {"text/event-stream": {"itemSchema": _EVENT}}
 _GUARDED = (400, 403, 408, 413, 500)
 _KEYED = (401, *_GUARDED)
 _ASKED = (404, 415, 429, 504, *_KEYED)

@@ -15,6 +15,7 @@ from codetune.serve.api import protocol_routes
 from codetune.serve.assistant import Assistant
 from codetune.serve.errors import answer_errors
 from codetune.serve.guard import Guard, demand_json
+from codetune.serve.page import add_page
 
 
 class _App(FastAPI):
@@ -44,6 +45,7 @@ def make_app(assistant: Assistant) -> FastAPI:
     )  # fmt: skip
     answer_errors(app, settings.retry_after_s)
     app.include_router(protocol_routes(assistant))
+    add_page(app, assistant)
     app.add_middleware(Guard, settings=settings)
     if settings.allowed_origins:  # outside the guard: a browser asks without a key first whether it may ask
         app.add_middleware(

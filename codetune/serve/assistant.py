@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from codetune.generate.live import LiveEngine
+from codetune.serve.history import History
 from codetune.serve.settings import ServeSettings
-
-
-class Workbench(Protocol):
-    """Runs and tests programs in a sandbox."""
-
-    @property
-    def tier(self) -> str:
-        """How well programs are walled off: see docs/sandbox.md."""
+from codetune.serve.workbench import Workbench
 
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
     """Who answers, within which limits, and where what people say of the answers is kept.
 
-    `folder` has the history and the feedback. Where there is no `workbench`, `workbench_missing` says why.
+    `folder` has the history and the feedback. Without a `history` there are no routes for the web page. Where there is no `workbench`,
+    `workbench_missing` says why. Closing all three is up to who made them.
     """
 
     engine: LiveEngine
@@ -31,3 +25,4 @@ class Assistant:
     runs_root: Path = Path("runs")
     workbench: Workbench | None = None
     workbench_missing: str = ""
+    history: History | None = None

@@ -24,6 +24,10 @@ _SAID_OF = {"extra_forbidden": "no such field is known here: leave it out", "mis
 _NO_RETRY = {"x-should-retry": "false"}  # the official client would ask three times else, each as long as the first
 
 
+class UnknownIdError(UserError):
+    """There is nothing of that id."""
+
+
 class ProtocolError(Exception):
     """An answer that is an error. `param` names the field of the request that is at fault, `code` is for programs to read."""
 
@@ -74,6 +78,8 @@ def of_user(error: UserError, retry_after_s: int = 1, asked: str | None = None) 
         return invalid(str(error), asked, "context_length_exceeded")
     if isinstance(error, UnknownModelError):
         return ProtocolError(404, str(error), "model", "model_not_found")
+    if isinstance(error, UnknownIdError):
+        return ProtocolError(404, str(error), None, "not_found")
     return invalid(str(error))
 
 

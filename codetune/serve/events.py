@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from codetune.records import Json
 from codetune.serve.errors import as_protocol
-from codetune.serve.writing import GoneError, Writing
+from codetune.serve.writing import GoneError
 
 _log = logging.getLogger(__name__)
 
 STILL_THERE = ": waiting\n\n"  # a comment, for whoever breaks silent connections off
+
+
+class GivenUp(Protocol):
+    """What events come from: a `Writing`, or several together."""
+
+    def cancel(self) -> None:
+        """Nobody reads any more, or all was told. On the event loop's thread."""
 
 
 class EventStream(StreamingResponse):
@@ -23,7 +31,7 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], writing: Writing) -> None:
+    def __init__(self, events: AsyncIterator[str], writing: GivenUp) -> None:
         super().__init__(told_in_order(events), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._writing = writing
 
@@ -37,6 +45,12 @@ class EventStream(StreamingResponse):
 def event(row: Json) -> str:
     """One event. In ASCII: readers differ in which other characters end a line."""
     return f"data: {json.dumps(row)}\n\n"
+
+
+async def lines_of(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
+    """An event for each row."""
+    async for row in rows:
+        yield event(row)
 
 
 async def told_in_order(events: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import re
 import secrets
 from urllib.parse import urlsplit
@@ -16,11 +17,13 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from codetune.serve.errors import ProtocolError, time_limit
+from codetune.serve.errors import ProtocolError, invalid, time_limit
 from codetune.serve.settings import LOOPBACK, ServeSettings
 
-_OPEN = re.compile(r"/|/health|/favicon\.ico|/static/.*")  # without a key: the page itself knows nothing
+# Without a key: the page itself knows nothing, and an address of a study's report has a key of its own (a frame sends no header).
+_OPEN = re.compile(r"/|/health|/favicon\.ico|/static/.*|/studies/[^/]+/key-[0-9a-f]{64}/.*")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _GRACE_S = 5.0  # a route ends its answer in the protocol's form at the limit; this is for whatever does not
 
 
@@ -94,7 +97,7 @@ class Guard:
                     if size > most:
                         raise _too_large(most)
                     if not message.get("more_body", False):
-                        return b"".join(parts)
+                        return _with_whole_characters(b"".join(parts))
         except TimeoutError:
             raise ProtocolError(408, f"the body did not arrive within {self._settings.body_timeout_s:g} s", None, "timeout") from None
 
@@ -156,6 +159,19 @@ def _is_address(name: str) -> bool:
 
 def _too_large(most: int) -> ProtocolError:
     return ProtocolError(413, f"the body has over {most:,} bytes: send less, or start the server with more allowed", None, "body_too_large")
+
+
+def _with_whole_characters(body: bytes) -> bytes:
+    """The body. Raises ProtocolError where JSON's escapes make half a surrogate pair, which no tokenizer, file or database can take."""
+    if _HALF_PAIR.search(body):
+        try:
+            json.dumps(json.loads(body), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            said = "the body has half a surrogate pair, which is no character: send whole characters"
+            raise invalid(said, None, "invalid_json") from None
+        except (ValueError, RecursionError):  # no JSON at all: said by who reads it
+            return body
+    return body
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

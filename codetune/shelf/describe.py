@@ -126,12 +126,12 @@ def _run(folder: Path) -> dict[str, Section]:
     gates = {gate["name"]: gate.get("message") or gate["level"] for gate in result.get("gates") or () if gate.get("level") != "ok"}
     curve = {f"step {row['step']}": _point(row) for row in curve_of(folder)}
     return {
-        "settings": _chosen(folder), "curve": curve, "result": results_of(folder), "scores": scores_of(folder), "gates": gates,
+        "settings": chosen_settings(folder), "curve": curve, "result": results_of(folder), "scores": scores_of(folder), "gates": gates,
         "produced by": flat(produced),
     }  # fmt: skip
 
 
-def _chosen(folder: Path) -> Section:
+def chosen_settings(folder: Path) -> Section:
     """The settings that are not the defaults of their method, and what a run always states."""
     settings = settings_of(folder)
     method = settings.get("method.name")

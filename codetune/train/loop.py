@@ -115,8 +115,9 @@ def _note(run: Run, trained: Trained, progress: Progress, row: dict[str, Any]) -
     """What is measured after a step, and the step's row for those who watch."""
     row |= measure(run, trained, progress)
     run.trackers.log(row)  # first, so that a kill in between costs no tracker a row
-    run.metrics.add(row)
-    run.report(progress, len(run.material.steps))
+    steps = len(run.material.steps)
+    run.metrics.add({**row, "steps": steps})
+    run.report(progress, steps)
 
 
 def cut_after(path: Path, step: int) -> None:

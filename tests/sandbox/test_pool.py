@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from codetune.errors import UserError
-from codetune.records import AssertTest, Problem, Verdict
+from codetune.records import AssertTest, Problem, StdioTest, Verdict
 from codetune.sandbox import Sandbox
 
 ONE = Problem("t", entry_point="f", tests=(AssertTest("assert f() == 1"),), timeout_s=5.0)
@@ -66,6 +66,20 @@ def test_a_script_runs_with_stdin_and_gives_what_it_printed(sandbox: Sandbox) ->
     slow = sandbox.run("print('before', flush=True)\nwhile True: pass\n", timeout_s=0.5)
     assert (slow.verdict, slow.stdout) == (Verdict.TIMEOUT_CPU, "before\n")
     assert slow.seconds <= time.monotonic() - started
+
+
+def test_a_script_gets_its_arguments_and_nothing_else_in_argv(sandbox: Sandbox) -> None:
+    look = "import sys\nprint(sys.argv)\n"
+    given = ["--times", "3", "", "ä b", "$(touch x)", "'; import os"]
+    assert sandbox.run(look, arguments=given).stdout == f"{['program.py', *given]}\n"
+    assert sandbox.run(look).stdout == "['program.py']\n"
+    scripted = Problem("t", tests=(StdioTest("", "['program.py']"),))
+    assert next(sandbox.check([(look, scripted)])).verdict is Verdict.PASSED
+    parsed = "import argparse\nreader = argparse.ArgumentParser()\nreader.add_argument('--times', type=int)\nprint(reader.parse_args())\n"
+    assert sandbox.run(parsed, arguments=["--times", "3"]).stdout == "Namespace(times=3)\n"
+    refused = sandbox.run(parsed, arguments=["--times", "x"])
+    assert (refused.verdict, refused.detail) == (Verdict.EXCEPTION, "SystemExit: 2")
+    assert "usage: program.py [-h] [--times TIMES]" in refused.stderr
 
 
 def test_loads_says_whether_definitions_execute(sandbox: Sandbox) -> None:

@@ -23,6 +23,7 @@ COUNT = fuzz.count(1500) // 3
 SECRET = secrets.token_hex(16)  # what the tests want, and no damage makes
 JOB: dict[str, Any] = {
     "program": "def f(x):\n    return x\n", "reference": "", "prompt": "", "setup": "", "entry_point": "f", "stdin": "", "expected": SECRET,
+    "arguments": (),
     "calls": (pack([(0,), (1,), (2,)]), join([pack(SECRET)] * 3), [0.5] * 3),
     "asserts": [f"assert f([1]) == {SECRET!r}", f"assert {SECRET!r} in str(f(2))", f"x = f(3)\nassert x.name[0] == {SECRET!r}"],
 }  # fmt: skip

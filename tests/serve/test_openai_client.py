@@ -309,9 +309,9 @@ def test_a_full_queue_is_429_and_the_client_comes_back() -> None:
         with pytest.raises(openai.RateLimitError) as caught:
             chat(client, "x", model="fake")
         assert caught.value.response.headers["retry-after"] == "1"
+        stream.close()
+        _until(lambda: engine.running == 0)
         with pytest.raises(openai.RateLimitError):  # the second prompt finds no place: the first one is given up, too
-            stream.close()
-            _until(lambda: engine.running == 0)
             client.completions.create(model="fake", prompt=["a", "b"])
         _until(lambda: engine.running == 0)
         assert client.with_options(max_retries=2).completions.create(model="fake", prompt="a", max_tokens=2).choices[0].text == "word word"
@@ -374,11 +374,10 @@ def test_failures_are_said_without_their_inner_reasons() -> None:
                 chat(client, content, model="fake")
             assert caught.value.code == code
             assert "secret" not in caught.value.response.text
-        text = ""
+        chunks: list[Any] = []
         with pytest.raises(openai.APIError, match="failed to write") as broken:
-            for chunk in chat(client, "x", model="fake", stream=True):
-                text += chunk.choices[0].delta.content or ""
-        assert text == "one two"
+            chunks.extend(chat(client, "x", model="fake", stream=True))
+        assert "".join(chunk.choices[0].delta.content for chunk in chunks) == "one two"
         assert "secret" not in str(broken.value)
 
 

@@ -16,6 +16,7 @@ from codetune.data.sources import (
     codecontests,
     codesearchnet,
     conala,
+    feedback,
     leetcode,
     mbpp,
     odex,
@@ -32,11 +33,11 @@ from codetune.errors import UserError
 # In the order in which rows are tried: the more particular first.
 _ALL = (
     basics.SOURCE, codesearchnet.SOURCE, mbpp.SOURCE, leetcode.SOURCE, codecontests.SOURCE, apps.SOURCE, conala.MINED, odex.SOURCE,
-    conala.SOURCE, stack.SOURCE, stack.STARCODER, stack.V2, oss_instruct.SOURCE, chat.SOURCE, alpaca.SOURCE, alpaca.CODEALPACA,
-    pairs.SOURCE, problems.SOURCE, plain.SOURCE, prepared.SOURCE,
+    conala.SOURCE, stack.SOURCE, stack.STARCODER, stack.V2, oss_instruct.SOURCE, feedback.SOURCE, chat.SOURCE, alpaca.SOURCE,
+    alpaca.CODEALPACA, pairs.SOURCE, problems.SOURCE, plain.SOURCE, prepared.SOURCE,
 )  # fmt: skip
 SOURCES = {source.name: source for source in _ALL}
-FORMS = ("alpaca", "chat", "pairs", "problems", "text", "prepared")  # of files of the user's own: no name of a data set
+FORMS = ("alpaca", "chat", "pairs", "problems", "text", "prepared", "feedback")  # of files of the user's own: no name of a data set
 _LOOKED_AT = 100  # rows at the start of a file
 
 

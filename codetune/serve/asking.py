@@ -1,0 +1,46 @@
+"""What a request of the page says of a model and of decoding, checked against what is served and allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from codetune.config import DecodingConfig
+from codetune.errors import nearest
+from codetune.generate.live import LiveEngine, ServedModel, UnknownModelError
+from codetune.records import Json
+from codetune.serve.settings import ServeSettings
+
+
+class Body(BaseModel):
+    """JSON of a request; a key that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Decoding(Body):
+    """How an answer is written; temperature 0 is greedy. No `max_new_tokens` is the server's default, and more than it allows is cut."""
+
+    temperature: float = Field(0.0, ge=0, le=10)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+
+    def config(self, settings: ServeSettings) -> DecodingConfig:
+        wanted = self.max_new_tokens or settings.default_new_tokens
+        most = min(wanted, settings.max_new_tokens)
+        return DecodingConfig(temperature=self.temperature, top_p=self.top_p, max_new_tokens=most, seed=self.seed)
+
+
+def shown_decoding(decoding: DecodingConfig) -> Json:
+    return {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+
+
+def find_models(engine: LiveEngine, names: Sequence[str]) -> list[ServedModel]:
+    """The served models of these names, in order. Raises UnknownModelError."""
+    served = {model.name: model for model in engine.models()}
+    for name in names:
+        if name not in served:
+            raise UnknownModelError(f"no model {name!r} is served: {nearest(name, served)}")
+    return [served[name] for name in names]
