@@ -154,7 +154,7 @@ class MendFlags(LiveFlags):
     """A model that mends: answers are as long as the functions are."""
 
     max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 512
-    temperature: Annotated[float, typer.Option(help="Of the first round, 0 is greedy; later ones are drawn at 0.4 at least.")] = 0.0
+    temperature: Annotated[float, typer.Option(help="Of the first round, 0 is greedy; later ones are drawn at 0.4 to 1 at least.")] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
