@@ -12,7 +12,10 @@ python -m bench memory
 python -m bench soft-prompts
 python -m bench audit
 python -m bench statistics
+python -m bench serve-fuzz
+python -m bench serve-load
 python -m bench serving
+python -m bench mend
 """
 
 from __future__ import annotations
@@ -20,12 +23,29 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import attacks, audit, codebleu, data, duplicates, execution, memory, packing, serving, soft_prompts, statistics, training
+from bench import (
+    attacks,
+    audit,
+    codebleu,
+    data,
+    duplicates,
+    execution,
+    memory,
+    mend,
+    packing,
+    serve_fuzz,
+    serve_load,
+    serving,
+    soft_prompts,
+    statistics,
+    training,
+)
 from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics, "serving": serving,
+    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
+    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ What the command line does, Python does, with the same records:
     manifest = codetune.prepare(codetune.load_recipe(path, codetune.DataRecipe))
     summary = codetune.finetune(codetune.load_recipe(path, codetune.TrainRecipe), folder)
     scores = codetune.score(samples, "basics-known")
+    mended = codetune.mend("stats.py", tests="test_stats.py")
     report = codetune.study(codetune.load_recipe(path, codetune.StudyRecipe))
 
 Names are looked up when they are first used, so that `import codetune` loads neither torch nor anything else that is heavy.
@@ -19,6 +20,7 @@ from typing import Any
 _HOME = {
     "prepare": "codetune.data.prepared.make",
     "finetune": "codetune.tuning",
+    "mend": "codetune.api",
     "load_recipe": "codetune.config",
     "TrainRecipe": "codetune.config",
     "StudyRecipe": "codetune.config",

@@ -1,15 +1,19 @@
-"""The Python face of the command line: score samples, evaluate a model, run a study, in one call each."""
+"""The Python face of the command line: score samples, evaluate a model, mend a file, run a study, in one call each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from codetune.config import DecodingConfig, StudyRecipe
 from codetune.data.benchmarks import load as load_benchmark
+from codetune.data.given_tests import problem_of
 from codetune.data.samples import read_samples
 from codetune.data.sources import austin_examples
 from codetune.evaluate import Scores, answer, score_samples
+from codetune.mending import Asking, CodeFile, Mended
+from codetune.mending import mend as mend_in_rounds
 from codetune.prompts.template import AUSTIN_3SHOT
 from codetune.records import Sample
 from codetune.score.verdicts import open_checker
@@ -42,6 +46,26 @@ def evaluate(
     answers = answer(OwnEngine(loaded, adapted), problems, template, decoding or DecodingConfig())
     with open_checker() as sandbox:
         return score_samples(problems, answers.samples, sandbox if problems.executes else None)
+
+
+def mend(
+    file: Path | str, tests: Path | str, model: str = "codetune-base", *, adapter: Path | str | None = None, rounds: int = 4,
+    decoding: DecodingConfig | None = None, prompt_style: str | None = None, entry_point: str = "",
+) -> Mended:  # fmt: skip
+    """Have a model repair a file until its tests pass. The file stays as it is: `patch` and `best.program` say what it would become.
+
+    Raises UserError for what cannot be read, for tests without a test, and for code that does not fit the model.
+    """
+    code = CodeFile.read(Path(file))
+    problem = problem_of(Path(tests), code.path, code.text, entry_point)
+    from codetune.generate.continuous import ContinuousEngine  # torch is loaded only where a model is
+    from codetune.models.several import open_voices
+
+    adapters = {"adapter": Path(adapter)} if adapter else {}
+    with open_checker() as checker, closing(ContinuousEngine(open_voices(model, adapters), rows=1)) as engine:
+        asking = Asking(engine, engine.models()[-1].name, decoding, prompt_style)
+        tried = tuple(mend_in_rounds(code.text, problem, asking, checker, rounds, code.name))
+        return Mended.of(tried, code, checker.tier)
 
 
 def study(recipe: StudyRecipe, report: Callable[[CellProgress], None] | None = None) -> Report:

@@ -24,12 +24,7 @@ class ServerAnswerer:
 
     def __init__(self, flags: AnswerFlags) -> None:
         """Looks for the server and the model. Raises UserError where there is none, or the key is refused."""
-        if flags.base_url is None:
-            raise UserError("--engine openai needs --base-url, the server's address, as in http://localhost:8000/v1")
-        name = flags.api_key_env or _KEY
-        if flags.api_key_env and not os.environ.get(name):
-            raise UserError(f"--api-key-env {name}: no such environment variable is set")
-        self.server = Server(flags.base_url, os.environ.get(name, ""), name)
+        self.server = server_of(flags.base_url, flags.api_key_env)
         self.model = _model(flags.model, self.server)
         self.asked, self.concurrency = flags.endpoint, flags.concurrency or 8
         self.identity: Json = {"model": self.model, "base_url": self.server.url}
@@ -62,6 +57,16 @@ class ServerAnswerer:
 
     def _endpoint(self, template: Template) -> str:
         return self.asked or ("chat" if template.style == "chat" else "completions")
+
+
+def server_of(base_url: str | None, api_key_env: str | None, live: bool = False) -> Server:
+    """The server of the flags, with the key from the environment. Raises UserError for an address or a variable that is none."""
+    if base_url is None:
+        raise UserError("--engine openai needs --base-url, the server's address, as in http://localhost:8000/v1")
+    name = api_key_env or _KEY
+    if api_key_env and not os.environ.get(name):
+        raise UserError(f"--api-key-env {name}: no such environment variable is set")
+    return Server(base_url, os.environ.get(name, ""), name, live=live)
 
 
 def _model(given: str, server: Server) -> str:

@@ -24,7 +24,12 @@ from codetune.cli.running import takes_flags
 from codetune.errors import Terminated, UserError
 from codetune.serve.app import make_app
 from codetune.serve.assistant import Assistant
+from codetune.serve.feedback import FILE as FEEDBACK
+from codetune.serve.feedback import Feedback
+from codetune.serve.history import FILE as HISTORY
+from codetune.serve.history import History
 from codetune.serve.settings import ServeSettings
+from codetune.serve.workbench import Workbench
 
 app = typer.Typer(add_completion=False)
 KEY = "CODETUNE_API_KEY"
@@ -46,6 +51,7 @@ def serve(
         "runs/assistant"
     ),
     runs: Annotated[Path, typer.Option(help="The folder whose runs and studies the page shows.")] = Path("runs"),
+    feedback: Annotated[bool, typer.Option("--feedback", help="Keep ratings, votes and edits as data to tune on, in --folder.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve a model with its adapters: a web page at /, the OpenAI protocol at /v1. Ctrl-C ends it."""
@@ -54,11 +60,17 @@ def serve(
         allowed_origins=tuple(allow_origin or ()), max_new_tokens=max_new_tokens, timeout_s=timeout_s,
     )  # fmt: skip
     say = to_stderr()
-    with _listening(host, port) as listening:
-        with say.status(f"loading {flags.model}"):
+    with (
+        _listening(host, port) as listening,
+        closing(History(folder / HISTORY)) as history,
+        closing(Workbench()) as workbench,
+    ):
+        if feedback:
+            Feedback(folder / FEEDBACK, history).enable(True)
+        with say.status(f"loading {flags.asked_model or flags.base_url}"):
             engine = open_live_engine(flags, batch_size, queue)
         with closing(engine):
-            assistant = Assistant(engine, settings, folder, runs)
+            assistant = Assistant(engine, settings, folder, runs, workbench, history=history)
             address = _address(host, listening)
             say.print(f"{', '.join(model.name for model in engine.models())}: {address} (page), {address}/v1 (OpenAI protocol)")
             if open_page:

@@ -39,8 +39,9 @@ def read_suite(text: str, where: str, modules: Collection[str] | None = None) ->
         raise UserError(f"{where}, line {error.lineno or 0}: not Python ({error.msg})") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{where}: not Python that can be read ({type(error).__name__})") from None
+    tree.body = [one for one in tree.body if not _is_main_guard(one)]
     rewriting = _Rewriting(where, modules)
-    body = [one for one in rewriting.visit(tree).body if not isinstance(one, ast.Pass) and not _is_main_guard(one)]
+    body = [one for one in rewriting.visit(tree).body if not isinstance(one, ast.Pass)]
     setup, tests = _Tests(where).of(body)
     return Suite(setup, tests, tuple(dict.fromkeys(rewriting.names)))
 
@@ -117,8 +118,8 @@ class _Rewriting(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt | list[ast.stmt]:
         if node.module == _PYTEST:
             raise self._error(node.lineno, "import pytest as a whole; only pytest.raises is known")
-        if not self._is_ours(node.module or "", node.level):
-            modules = [alias for alias in node.names if self._modules and alias.name in self._modules]
+        if not node.module or not self._is_ours(node.module, node.level):  # `from . import stats`
+            modules = [alias for alias in node.names if (alias.name in self._modules if self._modules else node.level)]
             self._aliases |= {alias.asname or alias.name for alias in modules}
             return self._left(node, [alias for alias in node.names if alias not in modules])
         self.names += [alias.name for alias in node.names if alias.name != "*"]

@@ -10,11 +10,12 @@ from codetune.generate.live import TooLongError
 from codetune.mending.memorised import memorised
 from codetune.mending.patches import patch
 from codetune.mending.shown import Desk
-from codetune.mending.source import Definition, Source, reached
+from codetune.mending.source import Definition, Source, bound, reached
 from codetune.mending.splice import splice
 from codetune.prompts.extract import extract_code
 from codetune.prompts.mending import Fault, question, wish
-from codetune.records import Message, Problem, ProgramResult, StdioTest, Verdict
+from codetune.records import AssertTest, Message, Problem, ProgramResult, StdioTest, Verdict
+from codetune.sandbox.names import parse as parse_code
 from codetune.sandbox.names import used as names_used
 from codetune.score.execution import Checker
 
@@ -64,9 +65,10 @@ def mend(program: str, problem: Problem, ask: Ask, checker: Checker, rounds: int
 
 
 def best(rounds: Iterable[Round]) -> Round:
-    """The one that passed, else the one that passed the most tests; of equals the last that is a program of its own."""
+    """The round that passed, else the one whose program passed the most tests; of equal ones the last program, where it came first."""
     tried = list(rounds)
-    return max(tried, key=lambda one: (one.passed, one.result.tests_passed, one.result.verdict is not Verdict.SYNTAX_ERROR, one.number))
+    found = max(tried, key=lambda one: (one.passed, one.result.tests_passed, one.result.verdict is not Verdict.SYNTAX_ERROR, one.number))
+    return next(one for one in tried if one.program == found.program)
 
 
 def _round(tried: list[Round], current: Round, answer: str, problem: Problem, checker: Checker, name: str) -> Round:
@@ -137,8 +139,9 @@ def _name(problem: Problem, program: str) -> str:
 
 def _wanted(problem: Problem) -> set[str]:
     """Names that the tests may have of the program."""
-    codes = [problem.setup, problem.entry_point, *(getattr(test, "code", "") for test in problem.tests)]
-    return names_used(codes)
+    codes = [problem.setup, *(test.code for test in problem.tests if isinstance(test, AssertTest))]
+    own = set().union(*(bound(one) for code in codes for one in parse_code(code).body))
+    return names_used([problem.entry_point, *codes]) - own
 
 
 def _check(checker: Checker, program: str, problem: Problem) -> ProgramResult:
@@ -146,5 +149,3 @@ def _check(checker: Checker, program: str, problem: Problem) -> ProgramResult:
     if result.verdict is Verdict.INFRASTRUCTURE:
         raise UserError(f"the sandbox failed, not the program ({result.detail}): run `codetune doctor`")
     return result
-
-

@@ -51,13 +51,12 @@ def _spliced(program: str, answer: str, wanted: Collection[str]) -> str | None:
         return None
     merge = _Merge(old, new)
     changes = list(merge.replaced(old.tree.body, new.tree.body, ""))
-    matched = merge.matched
-    changes += merge.lone_methods(wanted)
+    changes += merge.lone_methods()
     have = set().union(*map(bound, old.tree.body))
     asked = {name for name in wanted if name not in have}
-    needs = set().union(*map(used, matched), *map(used, merge.taken_methods)) - have
+    needs = set().union(*map(used, merge.matched)) - have
     changes += merge.added(needs | asked, min((change.start for change in changes), default=None))
-    return _applied(program, changes) if changes or matched else None
+    return _applied(program, changes) if changes or merge.matched else None
 
 
 class _Merge:
@@ -66,7 +65,6 @@ class _Merge:
     def __init__(self, old: Source, new: Source) -> None:
         self.old, self.new = old, new
         self.matched: list[ast.stmt] = []
-        self.taken_methods: list[ast.stmt] = []
 
     def replaced(self, old_body: Sequence[ast.stmt], new_body: Sequence[ast.stmt], margin: str) -> Iterator[_Change]:
         """What both have by name: the answer's text where it differs. Classes are merged member by member."""
@@ -98,17 +96,16 @@ class _Merge:
                 gap = ("\n",) if isinstance(statement, Definition) else ()
                 yield _Change(end, end, (*gap, *self._moved(statement, margin)))
 
-    def lone_methods(self, wanted: Collection[str]) -> Iterator[_Change]:
+    def lone_methods(self) -> Iterator[_Change]:
         """A function with `self` that the file knows as a method of exactly one class is that method."""
-        top = {key for statement in self.old.tree.body if (key := key_of(statement))}
-        classes = [statement for statement in self.old.tree.body if _is_open(statement)]
-        for key, statement in named(self.new.tree.body).items():
+        top, given = named(self.old.tree.body), named(self.new.tree.body)
+        classes = [statement for statement in self.old.tree.body if _is_open(statement) and (statement.name, "") not in given]
+        for key, statement in given.items():
             homes = [(each, named(each.body)[key]) for each in classes if key in named(each.body)]
             if key in top or len(homes) != 1 or not _takes_self(statement) or _is_stub(statement, homes[0][1]):
                 continue
             home, before = homes[0]
             self.matched.append(statement)
-            self.taken_methods.append(statement)
             if ast.dump(statement) != ast.dump(before):
                 yield _Change(*span(before), tuple(self._moved(statement, self._margin(self.old, home.body[0]))))
 
@@ -232,5 +229,3 @@ def _import(statement: ast.Import | ast.ImportFrom, needed: set[str]) -> list[st
     kept = copy.copy(statement)
     kept.names = [one for one in statement.names if (one.asname or one.name.partition(".")[0]) in needed]
     return [ast.unparse(kept) + "\n"] if kept.names else []
-
-

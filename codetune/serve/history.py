@@ -25,6 +25,7 @@ from codetune.runs import disk_error, locked
 from codetune.serve.errors import UnknownIdError
 from codetune.serve.history_file import open_file
 
+FILE = "assistant.sqlite"
 _TITLE_CHARACTERS = 60
 _MOST_WORDS = 16  # of a search
 TIE, NEITHER = "tie", "neither"

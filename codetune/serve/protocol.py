@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-MOST_STOP = 16  # OpenAI allows 4; prompt styles for code have more
+MOST_STOP = 64  # OpenAI allows 4; editors send the words that begin a block in each language
 MOST_LOGPROBS = 20
 _MOST_ID = 2**31 - 1
 
@@ -54,11 +54,17 @@ def _prompts(value: Any) -> Any:
     several = value if isinstance(value, list) and value and all(isinstance(each, str | list) for each in value) else [value]
     if not all(isinstance(each, str) or _is_ids(each) for each in several):
         raise _wrong("send text, a list of texts, token ids from 0 up, or a list of lists of them; none of them empty")
-    return tuple(each if isinstance(each, str) else tuple(each) for each in several)
+    return tuple(each if isinstance(each, str) else tuple(map(_whole, each)) for each in several)
 
 
 def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(each) is int and 0 <= each <= _MOST_ID for each in value)
+    ids = [_whole(each) for each in value] if isinstance(value, list) else []
+    return bool(ids) and all(type(each) is int and 0 <= each <= _MOST_ID for each in ids)
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number, so that 5.0 is a whole one, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _stops(value: Any) -> Any:
@@ -86,7 +92,8 @@ _any = WithJsonSchema({})
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Heat = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+_as_whole = BeforeValidator(_whole)  # after the range: the schema would lose it else
+Count = Annotated[int, Field(ge=1), _as_whole]
 
 
 class StreamOptions(BaseModel):
@@ -106,9 +113,9 @@ class Generation(BaseModel):
     model: str = Field(description="the name of the base or of an adapter, as /v1/models lists them")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = Field(None, description="answers to each prompt")
+    n: Annotated[int, Field(ge=1, le=128), _as_whole] | None = Field(None, description="answers to each prompt")
     stop: Annotated[tuple[str, ...], *_stop] = Field((), description="what ends an answer, and is no part of it")
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = Field(None, description="the same seed gives the same answer")
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), _as_whole] | None = Field(None, description="the same seed gives the same answer")
     temperature: Heat | None = Field(None, description="0, greedy, where it is left out")
     top_p: Share | None = None
     max_tokens: Count | None = Field(None, description="of one answer; more than the server allows is as much as it allows")
@@ -157,7 +164,7 @@ class ChatRequest(Generation):
     messages: Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_user)]
     max_completion_tokens: Count | None = Field(None, description="counts before max_tokens")
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS), _as_whole] | None = None
 
     tool_choice: Annotated[Any, *_only("none", "auto", because="tools are not called")] = None
     tools: Annotated[list[Any] | None, Field(description="none, or with tool_choice none")] = None
@@ -210,9 +217,9 @@ class CompletionRequest(Generation):
 
     prompt: Annotated[tuple[Prompt, ...], *_prompt]
     suffix: str | None = Field(None, description="what stands after the hole; only for models that infill")
-    logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS), _as_whole] | None = None
     echo: Annotated[bool | None, *_only(False, because="the prompt is not repeated")] = None
-    best_of: Annotated[int | None, *_only(1, because="all answers are given, none is chosen")] = None
+    best_of: Annotated[int | None, _as_whole, *_only(1, because="all answers are given, none is chosen")] = None
 
     @property
     def most_tokens(self) -> int | None:

@@ -46,7 +46,7 @@ def run(root: Path, id: str) -> Json:
         raise UnknownIdError(f"no training run {id!r}: it may have been removed")
     rows = {int(row["step"]): row for row in read_rows(folder / METRICS) if isinstance(row.get("step"), int)}
     metrics = [rows[step] for step in sorted(rows)]
-    last = metrics[-1] if metrics else {}
+    last: Json = next((row for row in reversed(metrics) if "seconds" in row), {})  # of a step that was made
     listed = _listed(root, found)
     return listed | {
         "step": last.get("step", 0), "steps": last.get("steps"), "tokens_per_s": last.get("tokens_per_s"),
