@@ -63,7 +63,15 @@ export const answerView = (answer, context, alone) => {
   const tell = () => {
     const words = ENDED[answer.finish] ?? "";
     const isEdited = answer.edited !== null && answer.edited !== undefined;
-    state.replaceChildren(isEdited ? make("em", { className: "chip plain", textContent: "edited" }) : "", words ? make("em", { className: "chip warning", textContent: words }) : "");
+    state.replaceChildren(words ? make("em", { className: "chip warning", textContent: words }) : "",
+      ...(isEdited ? [make("em", { className: "chip plain", textContent: "edited" }), button("As it was written", undo, { className: "quiet" })] : []));
+  };
+  const undo = async () => {
+    try {
+      await call("POST", "/api/feedback", { kind: "edit", answer_id: answer.id, content: null });
+      end({ edited: null });
+      announce("The answer is as it was written");
+    } catch (error) { foot.append(fault(error)); }
   };
   const show = eachFrame(() => { if (!answer.finish) say(written.show(text, false), 1); context.grown?.(); });
   const say = (blocks, behind) => { // whole blocks, and of two answers none: they would be heard in turns
