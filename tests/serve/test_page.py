@@ -127,6 +127,7 @@ def test_a_failing_test_is_explained_and_mended_until_it_passes(page, server):
     page.locator(".result-place").get_by_role("button", name="Mend").click()
     rounds = page.locator(".round")
     expect(rounds).to_have_count(3)
+    assert server[1].asked[-1].messages[0].content.startswith(QUESTION)  # what the program is for
     expect(rounds.nth(0)).to_contain_text("As given")
     expect(rounds.nth(1).locator(".chip")).to_contain_text("wrong answer")
     expect(rounds.nth(1).locator(".added")).to_have_text("+added: " + BETTER.splitlines()[1])

@@ -38,7 +38,7 @@ const thumbs = (answer, place) => {
   return make("span", { className: "thumbs", role: "group", label: "Rate this answer" }, ...both.map(([, node]) => node));
 };
 
-// `context`: question, conversation(), limits, missing, model() for explaining where the name is hidden. `alone`: no second answer beside it.
+// `context`: question, conversation(), limits, models, missing, model() for explaining where the name is hidden. `alone`: no second answer beside it.
 export const answerView = (answer, context, alone) => {
   let text = answer.edited ?? answer.content ?? "";
   let told = 0;

@@ -21,7 +21,7 @@ export const chatView = (state, changed) => {
   let current = null; // what is being answered: {conversation, view, control}
   const composer = composerView(document.getElementById("composer"), state, { send: (text) => send(text), stop: () => current?.control.abort() });
   const context = (id) => ({
-    conversation: () => id, limits: state.limits, model: () => asked().models[0], grown: () => follow(false),
+    conversation: () => id, limits: state.limits, models: state.models.map((model) => model.name), model: () => asked().models[0], grown: () => follow(false),
     missing: state.sandbox.tier ? "" : `No sandbox here: ${state.sandbox.missing || "nothing can be run"}`,
   });
   const follow = (always) => {

@@ -23,7 +23,7 @@ const copy = async (text, from) => {
   setTimeout(() => { from.textContent = "Copy"; }, COPIED_MS);
 };
 
-// `context`: question, model(), conversation(), limits, missing (why nothing can be run, or ""), changed(source) keeps an edited text.
+// `context`: question, model(), models, conversation(), limits, missing (why nothing can be run, or ""), changed(source) keeps an edited text.
 export const codeBlock = (block, context) => {
   let source = block.source;
   const body = make("div", { className: "code-body" });

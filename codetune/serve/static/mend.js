@@ -21,6 +21,8 @@ const roundView = (round) => make("li", { className: "round" },
 export const mendPanel = (program) => {
   const tests = make("textarea", { rows: 3, spellcheck: false, className: "mono", placeholder: "assert add(2, 3) == 5" });
   tests.addEventListener("input", () => keep(testsKey(program), tests.value));
+  const model = make("select", {}, ...program.models.map((name) => make("option", { value: name, textContent: name })));
+  model.value = program.model();
   const rounds = make("input", { type: "number", min: 1, max: program.limits.rounds ?? 4, step: 1, value: program.limits.rounds ?? 4 });
   const begin = make("button", { type: "submit", className: "main", textContent: "Mend" });
   const stop = button("Stop", () => going?.abort(), { hidden: true });
@@ -30,10 +32,11 @@ export const mendPanel = (program) => {
     if (going) return;
     going = new AbortController();
     [begin.disabled, stop.hidden] = [true, false];
-    try { await mended(program, tests.value, Number(rounds.value), place, going.signal); } finally { going = null; [begin.disabled, stop.hidden] = [false, true]; }
+    try { await mended(program, { tests: tests.value, rounds: Number(rounds.value), model: model.value }, place, going.signal); } finally { going = null; [begin.disabled, stop.hidden] = [false, true]; }
   };
-  const form = make("form", { className: "panel-form" }, make("div", { className: "fields mend-fields" }, field("Tests that it must pass", tests), field("Rounds", rounds)),
-    make("div", { className: "panel-row" }, begin, stop, make("small", { className: "muted", textContent: `${program.model()} is given the code, the error and the test that fails` })));
+  const hint = make("small", { className: "muted", textContent: "The model is given your question, the code, its error and tests that fail." });
+  const form = make("form", { className: "panel-form" }, field("Tests that it must pass", tests),
+    make("div", { className: "fields mend-fields" }, field("Model", model), field("Rounds", rounds)), make("div", { className: "panel-row" }, begin, stop, hint));
   form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
   const start = () => {
     tests.value = recall(testsKey(program), tests.value);
@@ -43,7 +46,7 @@ export const mendPanel = (program) => {
   return { node: panel("Mend", program, form, place), start };
 };
 
-const mended = async (program, tests, most, place, signal) => {
+const mended = async (program, { tests, rounds: most, model }, place, signal) => {
   if (!tests.trim()) { place.replaceChildren(fault(new Error("there are no tests yet: write an assert line or JSON rows"))); return; }
   const rounds = make("ol", { className: "rounds", label: "Rounds" });
   const writing = make("pre", { className: "writing", tabIndex: 0, role: "group", label: "What the model writes", hidden: true });
@@ -62,17 +65,18 @@ const mended = async (program, tests, most, place, signal) => {
       writing.textContent += event.text;
       writing.scrollTop = writing.scrollHeight;
     } else if (event.type === "error") throw new Error(event.message);
-    else if (event.type === "done") { writing.remove(); state.replaceWith(ending(program, event, { given, tests, tried })); place.scrollIntoView({ block: "end" }); }
+    else if (event.type === "done") { writing.remove(); state.replaceWith(ending(program, event, { given, tests, model, tried })); place.scrollIntoView({ block: "end" }); }
   };
   try {
-    await stream("/api/mend", { code: given, tests, model: program.model(), rounds: most, decoding: decoding(), stdin: null }, tell, signal);
+    const wish = { question: program.question, code: given, tests, model, rounds: most, decoding: decoding() };
+    await stream("/api/mend", wish, tell, signal);
   } catch (error) {
     writing.hidden = true;
     state.replaceWith(error.name === "AbortError" ? note("Stopped.") : fault(error));
   }
 };
 
-const ending = (program, done, { given, tests, tried }) => {
+const ending = (program, done, { given, tests, model, tried }) => {
   const [first, last] = [tried[0], tried.at(-1)];
   announce(done.message);
   const words = sentence(done.message || (done.passed ? "the tests pass" : "no mended program was found"));
@@ -88,7 +92,7 @@ const ending = (program, done, { given, tests, tried }) => {
   }, { className: "main" });
   box.append(make("div", { className: "panel-row" }, use));
   const error = [first ? inWords(first) : "", first?.detail].filter((part) => part).join(": ");
-  const pair = { kind: "mend", question: program.question, code: given, tests, error, mended: done.code, model: program.model() };
+  const pair = { kind: "mend", question: program.question, code: given, tests, error, mended: done.code, model };
   call("POST", "/api/feedback", pair).catch((failed) => box.append(fault(failed)));
   return box;
 };
