@@ -5,6 +5,7 @@ import { button, make } from "./make.js";
 import { announce, fault } from "./say.js";
 import { call, stream } from "./server.js";
 import { asked } from "./settings.js";
+import { keep } from "./store.js";
 
 const NEAR_PX = 120; // so close to the end, the page follows what is written
 const TRIES = 10;
@@ -109,6 +110,9 @@ export const chatView = (state, changed) => {
   return {
     open, focus: composer.focus, shown: () => shown.id,
     renamed: (id, words) => { if (id === shown.id) named(words); },
-    removed: (id) => { if (id === shown.id) shown.id = undefined; },
+    removed: (id) => {
+      for (const kept of [`tests-${id}`, `draft-${id}`]) keep(kept, null);
+      if (id === shown.id) shown.id = undefined;
+    },
   };
 };
