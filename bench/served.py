@@ -60,15 +60,15 @@ def main(queue: int, words: int, pause_s: float) -> None:
     from codetune.generate.fake_live import FakeLiveEngine
     from codetune.serve.app import make_app
     from codetune.serve.assistant import Assistant
-    from codetune.serve.history import History
+    from codetune.serve.history import FILE, History
+    from codetune.serve.workbench import Workbench
 
     engine = FakeLiveEngine(lambda ask, index: "word " * words, ("fake", "other"), pause_s, queue)
     with (
-        socket.socket() as listening,
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.closing(History(Path(folder) / "history.sqlite")) as history,
-    ):
-        assistant = Assistant(engine, folder=Path(folder), runs_root=Path(folder) / "runs", history=history)
+        socket.socket() as listening, tempfile.TemporaryDirectory() as name, contextlib.closing(History(Path(name) / FILE)) as history,
+        contextlib.closing(Workbench()) as workbench,
+    ):  # fmt: skip
+        assistant = Assistant(engine, folder=Path(name), runs_root=Path(name), workbench=workbench, history=history)
         listening.bind(("127.0.0.1", 0))
         listening.listen(512)
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
