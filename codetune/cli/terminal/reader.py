@@ -64,7 +64,8 @@ class TerminalReader:
 
         self._session: PromptSession[str] = PromptSession(
             history=history, completer=completer, multiline=True, key_bindings=_keys(), complete_while_typing=False,
-            prompt_continuation=lambda width, number, wrapped: MORE, bottom_toolbar=toolbar, editing_mode=EditingMode.EMACS,
+            prompt_continuation=lambda width, line, wrapped: "" if wrapped else MORE, bottom_toolbar=toolbar,
+            editing_mode=EditingMode.EMACS,
         )  # fmt: skip
 
     def read(self) -> str:
