@@ -18,6 +18,7 @@ from codetune.cli.chat import make_session, start
 from codetune.cli.main import run
 from codetune.cli.output import to_stderr
 from codetune.cli.running import TierFlags
+from codetune.cli.terminal.commands import COMMANDS
 from codetune.config import DecodingConfig
 from codetune.generate.fake_live import FakeLiveEngine
 from codetune.generate.live import Ask
@@ -29,6 +30,7 @@ PROGRAM = '''
 from codetune.cli.chat import make_session, start
 from codetune.cli.output import to_stderr
 from codetune.cli.running import TierFlags
+from codetune.cli.terminal.commands import COMMANDS
 from codetune.config import DecodingConfig
 from codetune.generate.fake_live import FakeLiveEngine
 from codetune.serve.talk import Talk
@@ -242,6 +244,17 @@ def test_what_is_set_is_asked_with_and_a_mistake_ends_nothing(typed: Typed) -> N
         assert text in said
 
 
+def test_lines_that_belong_together_are_one_question(typed: Typed) -> None:
+    asked: list[str] = []
+
+    def answer(ask: Ask, index: int) -> str:
+        asked.append(ask.messages[-1].content)
+        return "yes"
+
+    typed(answer, "one\\", "two", "why?", "```", "x = 1", "/quit", "```", "open", "```", "to the end")
+    assert asked == ["one\ntwo", "why?", "```\nx = 1\n/quit\n```", "open", "```\nto the end\n"]
+
+
 def test_a_talk_goes_on_where_the_last_one_ended(typed: Typed, tmp_path: Path) -> None:
     def turns(ask: Ask, index: int) -> str:
         return f"turn {len(ask.messages)}"
@@ -313,3 +326,8 @@ def test_a_device_that_is_not_there_is_one_line(
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run(["chat", "--model", str(tiny_model), "-q", "Add.", "--device", "cuda"]) == 2
     assert "codetune: device 'cuda' is not on this machine, which has" in capsys.readouterr().err
+
+
+def test_the_page_has_all_commands() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    assert not [command.usage for command in COMMANDS.values() if "| `" + command.usage.replace("|", "\\|") + "` |" not in page]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -42,8 +43,9 @@ class LineReader:
 
     def read(self) -> str:
         text = self._line(PROMPT)
-        while needs_more(text):
-            text = text.removesuffix("\\") + "\n" + self._line(MORE)
+        with contextlib.suppress(EOFError):  # what is there at the end counts
+            while needs_more(text):
+                text = text.removesuffix("\\") + "\n" + self._line(MORE)
         return text
 
     def _line(self, prompt: str) -> str:
