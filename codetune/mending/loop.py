@@ -88,7 +88,13 @@ def _round(tried: list[Round], current: Round, answer: str, problem: Problem, ch
 
 
 def _questions(current: Round, tried: list[Round], problem: Problem, desk: Desk) -> Iterator[tuple[Message, ...]]:
-    """The question, then shorter ones for a model that it does not fit: with what matters of the code, then with one test."""
+    """The question, then shorter ones for a model that it does not fit: with what matters of the code, then with one test.
+
+    After an answer without code, or one that was there before, the program's purpose is asked for anew, where it is known: a model that
+    was tuned for such wishes and not for mending has another chance.
+    """
+    if problem.instruction and any(one.program == tried[-1].program for one in tried[:-1]):
+        yield (question(problem),)
     view = desk.view(current.program, current.result)
     code, name = current.program, _name(problem, current.program)
     fault = Fault(code, view.error, view.tests, name, problem.instruction, view.stdout, _on_tries(current, tried))

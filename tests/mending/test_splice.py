@@ -193,6 +193,11 @@ def test_a_file_that_is_not_python_keeps_its_rest_too(fault: str) -> None:
     assert mended == expected.replace("import sys\n", "import sys\nimport math\n")
 
 
+def test_what_runs_after_a_broken_function_stays() -> None:
+    broken = "def f(n):\n    return n +\n\n\nx = f(1)\nprint(x)\n"
+    assert changed("def f(n):\n    return n + 1\n", broken) == broken.replace("n +\n", "n + 1\n")
+
+
 def test_what_stands_for_a_broken_class_must_have_its_methods() -> None:
     broken = FILE.replace("self.items.pop(0)", "self.items.pop(0")
     assert splice(broken, "class Stack:\n    def pop(self):\n        return self.items.pop()\n") is None
