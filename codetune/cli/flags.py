@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import typer
 
@@ -16,7 +16,6 @@ from codetune.models.stages import read
 from codetune.prompts.template import STYLES
 from codetune.shelf.kinds import CELL, STUDY
 
-ENGINES = ("own", "vllm", "openai")
 Endpoint = Literal["chat", "completions"]
 
 
@@ -24,6 +23,7 @@ Endpoint = Literal["chat", "completions"]
 class OpenFlags:
     """What answers, and how it is held in memory; each field is a flag."""
 
+    engines: ClassVar[tuple[str, ...]] = ("own", "vllm", "openai")
     model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
     engine: Annotated[str, typer.Option(help="What writes: own; openai, a server; vllm (chat, mend and serve; CUDA).")] = "own"
     precision: Annotated[
@@ -45,15 +45,14 @@ class OpenFlags:
 
     def require_consistent(self) -> None:
         """Raises UserError for an engine that there is not, and for flags that go with another one."""
-        if self.engine not in ENGINES:
-            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        if self.engine not in OpenFlags.engines:
+            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, OpenFlags.engines)}")
         for name, engines in _GOES_WITH.items():
             value = getattr(self, name, None)
             if value is not None and self.engine not in engines:
                 flag = f"--{name.replace('_', '-')} {value[0] if isinstance(value, list) else value}"
-                raise UserError(
-                    f"{flag} goes with --engine {' or '.join(engines)}, not with {self.engine}: leave it out, or choose that engine"
-                )
+                there = " or ".join(engine for engine in engines if engine in self.engines)
+                raise UserError(f"{flag} goes with --engine {there}, not with {self.engine}: leave it out, or choose that engine")
 
 
 _GOES_WITH = {
@@ -124,7 +123,9 @@ def adapters_by_name(given: Sequence[str], model: str) -> dict[str, Path]:
         path = Path(folder if equals else each)
         if (equals and not (name and folder)) or not each:
             raise UserError(f"--adapter {each}: give NAME=DIR, as in --adapter mine=runs/train-lora")
-        several = _of_study(path, model, f"{name}-" if equals else "") if (path / STUDY).is_file() else {name if equals else _called(path): path}
+        several = {name if equals else _called(path): path}
+        if (path / STUDY).is_file():
+            several = _of_study(path, model, f"{name}-" if equals else "")
         for called, own in several.items():
             if called in found:
                 raise UserError(f"--adapter {each}: {called!r} is the name of {found[called]} already; give it another, as NAME=DIR")
@@ -160,6 +161,7 @@ class MendFlags(LiveFlags):
 class AnswerFlags(ModelFlags):
     """What answers a benchmark, and how it is asked; each field is a flag."""
 
+    engines: ClassVar[tuple[str, ...]] = ("own", "openai")
     endpoint: Annotated[
         Endpoint | None, typer.Option(help="What the server is asked for. Default: chat for the prompt style chat, completions for others.")
     ] = None
@@ -172,5 +174,7 @@ class AnswerFlags(ModelFlags):
 
     def require_consistent(self) -> None:
         OpenFlags.require_consistent(self)
-        if self.engine == "vllm":
-            raise UserError("--engine vllm answers no benchmarks yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")
+        if self.engine not in self.engines:
+            raise UserError(
+                "--engine vllm is for serve, chat and mend; here start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1"
+            )

@@ -134,7 +134,7 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--engine", "vllm"], "--engine vllm is not there yet"),
+        (["--engine", "vllm"], "--engine vllm is for serve, chat and mend; here start `vllm serve`"),
         (["--engine", "vlm"], "did you mean 'vllm'?"),
         (["--engine", "openai"], "--engine openai needs --base-url"),
         (["--engine", "openai", "--base-url", "localhost"], "--base-url localhost is no server's address"),
