@@ -136,6 +136,16 @@ def test_the_same_answer_again_is_said_and_not_run_again(sandbox: Sandbox) -> No
     assert best(rounds) is rounds[0]
 
 
+def test_several_blocks_of_an_answer_count_together(sandbox: Sandbox) -> None:
+    faulty = MEDIAN[MEDIAN.index("def median") : MEDIAN.index("def other")]
+    helped = GOOD.replace("sorted(xs)\n", "_sorted(xs)\n")
+    helper = "def _sorted(xs):\n    return sorted(xs)\n"
+    for blocks in ((faulty, GOOD), (helped, helper), (helper, helped), (GOOD, "print(median([1, 2]))\n", "median([1,\n")):
+        answer = "<think>```python\ndef median(xs):\n    return 0\n```</think>" + "".join(f"So:\n```python\n{each}```\n" for each in blocks)
+        rounds, _ = tried(sandbox, MEDIAN, problem(*EVEN), answer)
+        assert rounds[-1].passed, blocks
+
+
 def test_after_an_answer_that_led_nowhere_the_purpose_is_asked_for_anew(sandbox: Sandbox) -> None:
     tests = problem(*EVEN, instruction="Write `median(xs)`, the middle of a list of numbers.")
     rounds, script = tried(sandbox, MEDIAN, tests, "?", "def median(xs):\n    return None\n", GOOD)

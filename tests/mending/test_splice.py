@@ -228,7 +228,7 @@ def text_of(parts: list[tuple[str, str, str, str]], end: str) -> str:
     return "".join(f"{between}{decorator}def {name}(a):\n    {body}\n" for name, body, between, decorator in parts).replace("\n", end)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     program=st.lists(PARTS, min_size=1, max_size=6, unique_by=lambda part: part[0]),
     answer=st.lists(PARTS, min_size=1, max_size=3, unique_by=lambda part: part[0]),
@@ -258,7 +258,7 @@ def test_whatever_the_answer_the_rest_of_the_file_is_there(
     assert all(line in lines for line in lines_of(kept))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="def fg(a):\n \tclass=1'\"#@\r\x0c;\\", max_size=60), st.text(alphabet="def fg(a):\n \tclass=1'\"#@;", max_size=60))
 def test_no_pair_of_texts_gives_a_traceback(program: str, answer: str) -> None:
     mended = splice("def f(a):\n    return 1\n" + program, "def f(a):\n    return 2\n" + answer)
