@@ -164,6 +164,18 @@ def test_statements_that_share_a_line_are_left_alone() -> None:
     assert changed("a = 5\ndef f():\n    return a - b\n", program) == program.replace("+", "-")
 
 
+def test_a_module_of_constants_loses_none() -> None:
+    assert changed("LIMIT = 2\n", "LIMIT = 1  # most\nOTHER = 3\n") == "LIMIT = 2\nOTHER = 3\n"
+    assert changed("total = 0\nfor n in range(4):\n    total += n\n", "total = 0\nfor n in range(3):\n    total += n\n").count("4") == 1
+    for program in ("LIMIT = 1\nOTHER = (3\n", "if LIMIT:\n    def f():\n        return 1\n"):
+        assert splice(program, "def g():\n    return 2\n") is None
+
+
+def test_a_name_that_is_bound_anew_after_its_definition_stays_so() -> None:
+    program = "def f():\n    return 1\n\n\nf = cache(f)\n"
+    assert changed("def f():\n    return 2\n", program) == program.replace("1", "2")
+
+
 def test_a_script_is_told_by_what_it_prints() -> None:
     assert changed("n = int(input())\nprint(n + 1)\n", "n = input()\nprint(n + 1)\n") == "n = int(input())\nprint(n + 1)\n"
     program = "# mine\ndef f(n):\n    return n\n\n\nprint(f(input()))\n"
