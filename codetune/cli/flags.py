@@ -19,9 +19,10 @@ Endpoint = Literal["chat", "completions"]
 
 @dataclass(frozen=True, slots=True)
 class OpenFlags:
-    """A base model, and how it is held in memory; each field is a flag."""
+    """What answers, and how it is held in memory; each field is a flag."""
 
-    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id.")] = "codetune-base"
+    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
+    engine: Annotated[str, typer.Option(help="What writes: own; openai, a server; vllm (chat, mend and serve; CUDA).")] = "own"
     precision: Annotated[
         Precision | None, typer.Option(help="Of the weights, fp32 unless given. In bf16 a token may hang on the batch size.")
     ] = None
@@ -29,6 +30,33 @@ class OpenFlags:
     quantize: Annotated[
         Quantize | None, typer.Option(help="nf4: the model in 4 bits. Default: as in the training of the adapter, else none.")
     ] = None
+    base_url: Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")] = None
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")
+    ] = None
+
+    @property
+    def asked_model(self) -> str:
+        """The model, or where none is given the shipped one; of a server its first."""
+        return self.model or ("" if self.engine == "openai" else "codetune-base")
+
+    def require_consistent(self) -> None:
+        """Raises UserError for an engine that there is not, and for flags that go with another one."""
+        if self.engine not in ENGINES:
+            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        for name, engines in _GOES_WITH.items():
+            value = getattr(self, name, None)
+            if value is not None and self.engine not in engines:
+                flag = f"--{name.replace('_', '-')} {value[0] if isinstance(value, list) else value}"
+                raise UserError(
+                    f"{flag} goes with --engine {' or '.join(engines)}, not with {self.engine}: leave it out, or choose that engine"
+                )
+
+
+_GOES_WITH = {
+    "adapter": ("own", "vllm"), "precision": ("own",), "device": ("own",), "quantize": ("own",),
+    "base_url": ("openai",), "endpoint": ("openai",), "concurrency": ("openai",), "api_key_env": ("openai",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +94,6 @@ Adapters = Annotated[
     list[str] | None,
     typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
 ]
-LiveEngineName = Annotated[
-    str, typer.Option(help="What writes: own; openai, a server, where --model is its name for one; vllm, on CUDA (never run by us).")
-]
-BaseUrl = Annotated[str | None, typer.Option(help="The server of --engine openai, as in http://localhost:8000/v1.")]
-KeyVariable = Annotated[str | None, typer.Option(help="The environment variable with the server's key, OPENAI_API_KEY unless given.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +101,6 @@ class LiveFlags(WritingFlags):
     """A model that answers at once, with any number of adapters beside it."""
 
     adapter: Adapters = None
-    engine: LiveEngineName = "own"
-    base_url: BaseUrl = None
-    api_key_env: KeyVariable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +108,6 @@ class ServedFlags(OpenFlags):
     """A model that answers others, with any number of adapters beside it: how it writes is said with each request."""
 
     adapter: Adapters = None
-    engine: LiveEngineName = "own"
-    base_url: BaseUrl = None
-    api_key_env: KeyVariable = None
 
 
 def adapters_by_name(given: Sequence[str]) -> dict[str, Path]:
@@ -126,14 +143,10 @@ class MendFlags(LiveFlags):
 class AnswerFlags(ModelFlags):
     """What answers a benchmark, and how it is asked; each field is a flag."""
 
-    model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
-    engine: Annotated[str, typer.Option(help="What writes the answers: own, or openai, a server (vLLM's, too).")] = "own"
-    base_url: BaseUrl = None
     endpoint: Annotated[
         Endpoint | None, typer.Option(help="What the server is asked for. Default: chat for the prompt style chat, completions for others.")
     ] = None
     concurrency: Annotated[int | None, typer.Option(min=1, help="Requests to the server at once, 8 unless given.")] = None
-    api_key_env: KeyVariable = None
     n: Annotated[int, typer.Option("-n", "--n", help="Samples per problem.")] = 1
     batch_size: Annotated[int, typer.Option(help="Answers the own engine writes at once: more is faster and takes more memory.")] = 32
     few_shot: Annotated[int, typer.Option(min=0, help="Worked examples before each prompt.")] = 0
@@ -141,27 +154,6 @@ class AnswerFlags(ModelFlags):
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None
 
     def require_consistent(self) -> None:
-        """Raises UserError for an engine that there is not, and for flags that go with another one."""
-        require_consistent(self)
+        OpenFlags.require_consistent(self)
         if self.engine == "vllm":
-            raise UserError(
-                "--engine vllm is for serve, chat and mend; here start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1"
-            )
-
-
-def require_consistent(flags: AnswerFlags | LiveFlags | ServedFlags) -> None:
-    """Raises UserError for an engine that there is not, and for flags that go with another one."""
-    if flags.engine not in ENGINES:
-        raise UserError(f"no engine {flags.engine!r}: {nearest(flags.engine, ENGINES)}")
-    for name, engines in _ENGINES_OF.items():
-        value = getattr(flags, name, None)
-        if value is not None and flags.engine not in engines:
-            shown = f"--{name.replace('_', '-')} {value if isinstance(value, str | int | Path) else value[0]}"
-            with_which = " or ".join(each for each in engines if each != "vllm" or not isinstance(flags, AnswerFlags))
-            raise UserError(f"{shown} goes with --engine {with_which}, not with {flags.engine}: leave it out, or choose that engine")
-
-
-_ENGINES_OF = {
-    "adapter": ("own", "vllm"), "precision": ("own",), "device": ("own",), "quantize": ("own",),
-    "base_url": ("openai",), "endpoint": ("openai",), "concurrency": ("openai",), "api_key_env": ("openai",),
-}  # fmt: skip
+            raise UserError("--engine vllm answers no benchmarks yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")

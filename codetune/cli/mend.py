@@ -85,7 +85,7 @@ class _FirstAsk:
     def _open(self) -> Asking:
         from codetune.cli.live import open_live_engine  # torch is loaded only where a model is
 
-        with self._say.status(f"loading {self._flags.model}"):
+        with self._say.status(f"loading {self._flags.asked_model or self._flags.base_url}"):
             engine = open_live_engine(self._flags)
         self._stack.callback(engine.close)
         model = engine.models()[0 if self._flags.engine == "openai" else -1]  # the adapter, where there is one

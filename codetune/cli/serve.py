@@ -67,7 +67,7 @@ def serve(
     ):
         if feedback:
             Feedback(folder / FEEDBACK, history).enable(True)
-        with say.status(f"loading {flags.model}"):
+        with say.status(f"loading {flags.asked_model or flags.base_url}"):
             engine = open_live_engine(flags, batch_size, queue)
         with closing(engine):
             assistant = Assistant(engine, settings, folder, runs, workbench, history=history)

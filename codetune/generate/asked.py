@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codetune.data.encode import encode_context, encode_prompt
+from codetune.data.encode import encode_context
 from codetune.errors import UserError, nearest
 from codetune.generate.live import Ask
 from codetune.models.load import TextTokenizer
-from codetune.prompts.infill import hole, marks_of
+from codetune.prompts.infill import hole
 from codetune.records import Problem
 
 
@@ -27,13 +27,20 @@ def prompt_of(
         stops = template.stop_sequences(Problem("", instruction="any"))
         return encode_context(template.conversation(ask.messages), tokenizer), (*ask.stop, *stops)
     if ask.suffix is not None:
-        marks = marks_of(tokenizer.vocabulary)
+        marks = tokenizer.infill_marks
         if marks is None or not isinstance(ask.prompt, str):
             raise UserError(f"{ask.model} cannot fill a hole (suffix): its tokenizer has no marks for infilling, or the prompt is no text")
         return encode_context(hole(ask.prompt, ask.suffix, marks), tokenizer), (*ask.stop, *([marks.end] if marks.end else ()))
-    ids = encode_prompt(ask.prompt, tokenizer) if isinstance(ask.prompt, str) else list(ask.prompt)
+    ids = _encoded(ask.prompt, tokenizer) if isinstance(ask.prompt, str) else list(ask.prompt)
     if not ids:
         raise UserError("the prompt is empty: give some text")
     if any(not 0 <= token < vocab_size for token in ids):
         raise UserError(f"the prompt has token ids that {ask.model} does not know: its vocabulary has {vocab_size}")
     return ids, ask.stop
+
+
+def _encoded(prompt: str, tokenizer: TextTokenizer) -> list[int]:
+    """A text's ids. Where it holds the family's own marks for infilling, as editors write them, their names stand for the tokens."""
+    marks = tokenizer.infill_marks
+    asks_with_marks = marks is not None and any(mark in prompt for mark in marks.tokens)
+    return tokenizer.encode(prompt, with_bos=True, marks=asks_with_marks)

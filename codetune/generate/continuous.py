@@ -22,7 +22,6 @@ from codetune.generate.sampling import stream
 from codetune.generate.writing import Writing
 from codetune.models.load import TextTokenizer
 from codetune.models.several import Voice
-from codetune.prompts.infill import marks_of
 
 _PREFILL_TOKENS = 4096  # of prompts that are run in one pass, padding included; a longer one goes alone
 
@@ -76,7 +75,7 @@ class ContinuousEngine:
         return tuple(
             ServedModel(
                 voice.name, self._base, voice.method, voice.style, voice.styles, voice.loaded.family.max_positions - voice.virtual,
-                marks_of(voice.loaded.tokenizer.vocabulary) is not None,
+                voice.loaded.tokenizer.infill_marks is not None,
             )
             for voice in self.voices.values()
         )  # fmt: skip

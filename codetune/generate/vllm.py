@@ -23,7 +23,6 @@ from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, T
 from codetune.models.load import load_tokenizer, read_config
 from codetune.models.names import resolve
 from codetune.models.open import trained_prompt_style
-from codetune.prompts.infill import marks_of
 from codetune.records import Json
 
 
@@ -57,7 +56,7 @@ class VllmEngine:
             self._loop.call_soon_threadsafe(self._loop.stop)
             raise UserError(f"vLLM does not start with {base}: {' '.join(str(error).split())}; --engine own serves it") from None
         self._positions = int(self._engine.model_config.max_model_len)
-        usual, infills = "chat" if "chat" in self._tokenizer.styles else "instruction", marks_of(self._tokenizer.vocabulary) is not None
+        usual, infills = "chat" if "chat" in self._tokenizer.styles else "instruction", self._tokenizer.infill_marks is not None
         folders: dict[str, Path | None] = {base: None} | {name: lora.folder for name, lora in adapters.items()}
         self._models = {
             name: ServedModel(

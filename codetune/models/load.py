@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from codetune.models.names import resolve
 from codetune.models.quantized import nf4_config, plain_linears, require_blocks, settle
 from codetune.models.seq2seq import with_marks
 from codetune.models.stages import staged_hash, stages_of
+from codetune.prompts.infill import Marks, marks_of
 from codetune.prompts.template import AUSTIN_3SHOT, STYLES, Template, make_template
 from codetune.records import Problem
 
@@ -70,6 +72,11 @@ class TextTokenizer:
     def styles(self) -> tuple[str, ...]:
         """The prompt styles that it can ask in; the one with worked examples of its own is for a benchmark."""
         return tuple(style for style in STYLES if style != AUSTIN_3SHOT and (style != "chat" or self.chat_template is not None))
+
+    @cached_property
+    def infill_marks(self) -> Marks | None:
+        """What the family writes around a hole; None where it knows no infilling."""
+        return marks_of(self.vocabulary)
 
     def template(self, style: str, examples: Sequence[Problem] = ()) -> Template:
         """A prompt style with this tokenizer's chat template and marks. Raises UserError as `make_template` does."""

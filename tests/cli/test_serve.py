@@ -122,7 +122,7 @@ def test_a_prompt_beyond_the_context_is_the_clients_fault(address: str) -> None:
         (["--adapter", "a=nowhere"], "there is no such folder"),
         (["--adapter", "=x"], "give NAME=DIR"),
         (["--adapter", "a=x", "--adapter", "a=y"], "is the name of x already"),
-        (["--port", "70000"], "70000"),
+        (["--port", "70000"], "less than or equal to 65535"),
         (["--model", "nothing-there"], "nothing-there"),
     ],
 )

@@ -26,7 +26,7 @@ MIXED = (*KINDS, "pissa", "dora")
 
 
 class Letters(LetterTokenizer):
-    vocabulary: dict[str, int] = {}  # noqa: RUF012
+    infill_marks, styles = None, ("instruction", "completion")
 
     def template(self, style: str, examples: Any = ()) -> Any:
         from codetune.prompts.template import make_template
