@@ -15,6 +15,7 @@ python -m bench statistics
 python -m bench serve-fuzz
 python -m bench serve-load
 python -m bench serving
+python -m bench mend
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from bench import (
     duplicates,
     execution,
     memory,
+    mend,
     packing,
     serve_fuzz,
     serve_load,
@@ -43,7 +45,7 @@ from codetune.errors import UserError
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
     "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
-    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving,
+    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
 }  # fmt: skip
 
 

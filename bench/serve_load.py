@@ -21,7 +21,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,14 @@ class Load:
         """Memory at the end over memory after the warm-up: medians of five seconds each."""
         after = self.memory_mb[int(warm_up_s) :]
         return statistics.median(after[-5:]) / statistics.median(after[:5]) if len(after) >= 10 else None
+
+    def row(self) -> dict[str, Any]:
+        """For JSON; `asdict` cannot copy a Counter."""
+        outcomes = {way: dict(counted) for way, counted in self.outcomes.items()}
+        return {
+            "clients": self.clients, "seconds": self.seconds, "requests": self.requests, "outcomes": outcomes,
+            "failures": dict(self.failures), "first_s": self.first_s, "memory_mb": self.memory_mb, "still_running": self.still_running,
+        }  # fmt: skip
 
 
 class _WrongError(Exception):
@@ -177,7 +185,7 @@ def run(options: argparse.Namespace) -> None:
     grown = found.grown(options.warm_up)
     _print(found, grown)
     if options.out:
-        options.out.write_text(json.dumps(asdict(found) | {"requests": found.requests, "grown": grown, "load": load_average()}, indent=1))
+        options.out.write_text(json.dumps(found.row() | {"grown": grown, "load": load_average()}, indent=1))
     if found.failures or found.still_running or not alive or (grown is not None and grown > GROWN):
         sys.exit(1)
 

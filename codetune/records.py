@@ -190,6 +190,7 @@ class ProgramResult:
     cpu_s: float = 0.0
     integrity: Integrity = Integrity.STRONG
     stdout: str = ""  # capped
+    line: int = 0  # of the program, where its exception was raised; 0 where it is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,12 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "codetune"
 
 
+def state_folder() -> Path:
+    """CODETUNE_STATE, else the user's folder of what programs remember: it may not be thrown away as a cache may."""
+    given = os.environ.get("CODETUNE_STATE")
+    return Path(given) if given else Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "codetune"
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write atomically: after a kill at any moment the file is the old one or the whole new one."""
     text = json.dumps(data, indent=1, ensure_ascii=False)

@@ -146,6 +146,7 @@ def test_no_junk_drawers() -> None:
         ["--version"],
         ["score", "--help"],
         ["doctor", "--help"],
+        ["chat", "--help"],
         ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
         ["study", "report", "--help"],
         ["runs", "list", "nowhere"],

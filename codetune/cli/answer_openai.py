@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from codetune.cli.flags import AnswerFlags
-from codetune.cli.live import server_of
 from codetune.errors import UserError
 from codetune.generate.openai import COMPLETIONS, MESSAGES, OpenAIEngine
 from codetune.generate.server import Server
 from codetune.prompts.template import Template, make_template
 from codetune.records import Json, Problem
+
+_KEY = "OPENAI_API_KEY"
 
 
 class ServerAnswerer:
@@ -55,6 +57,16 @@ class ServerAnswerer:
 
     def _endpoint(self, template: Template) -> str:
         return self.asked or ("chat" if template.style == "chat" else "completions")
+
+
+def server_of(base_url: str | None, api_key_env: str | None, live: bool = False) -> Server:
+    """The server of the flags, with the key from the environment. Raises UserError for an address or a variable that is none."""
+    if base_url is None:
+        raise UserError("--engine openai needs --base-url, the server's address, as in http://localhost:8000/v1")
+    name = api_key_env or _KEY
+    if api_key_env and not os.environ.get(name):
+        raise UserError(f"--api-key-env {name}: no such environment variable is set")
+    return Server(base_url, os.environ.get(name, ""), name, live=live)
 
 
 def _model(given: str, server: Server) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import typer
 
 from codetune.config import DecodingConfig, Device, Precision, Quantize, validate
 from codetune.errors import UserError, nearest
+from codetune.models.stages import read
 from codetune.prompts.template import STYLES
+from codetune.shelf.kinds import CELL, STUDY
 
-ENGINES = ("own", "vllm", "openai")
 Endpoint = Literal["chat", "completions"]
 
 
@@ -21,6 +23,7 @@ Endpoint = Literal["chat", "completions"]
 class OpenFlags:
     """What answers, and how it is held in memory; each field is a flag."""
 
+    engines: ClassVar[tuple[str, ...]] = ("own", "vllm", "openai")
     model: Annotated[str, typer.Option(help="codetune-base (ships with codetune), a folder, or a hub id; a server's name for it.")] = ""
     engine: Annotated[str, typer.Option(help="What writes: own; openai, a server; vllm (chat, mend and serve; CUDA).")] = "own"
     precision: Annotated[
@@ -42,15 +45,14 @@ class OpenFlags:
 
     def require_consistent(self) -> None:
         """Raises UserError for an engine that there is not, and for flags that go with another one."""
-        if self.engine not in ENGINES:
-            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, ENGINES)}")
+        if self.engine not in OpenFlags.engines:
+            raise UserError(f"no engine {self.engine!r}: {nearest(self.engine, OpenFlags.engines)}")
         for name, engines in _GOES_WITH.items():
             value = getattr(self, name, None)
             if value is not None and self.engine not in engines:
                 flag = f"--{name.replace('_', '-')} {value[0] if isinstance(value, list) else value}"
-                raise UserError(
-                    f"{flag} goes with --engine {' or '.join(engines)}, not with {self.engine}: leave it out, or choose that engine"
-                )
+                there = " or ".join(engine for engine in engines if engine in self.engines)
+                raise UserError(f"{flag} goes with --engine {there}, not with {self.engine}: leave it out, or choose that engine")
 
 
 _GOES_WITH = {
@@ -92,7 +94,7 @@ class ModelFlags(WritingFlags):
 
 Adapters = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=DIR or DIR, any number of times: a run folder (runs/x), a PEFT adapter, or a whole tuned model."),
+    typer.Option(help="NAME=DIR or DIR, any number of times: a run, a PEFT adapter, a whole tuned model, or a study with all its rows."),
 ]
 
 
@@ -110,19 +112,35 @@ class ServedFlags(OpenFlags):
     adapter: Adapters = None
 
 
-def adapters_by_name(given: Sequence[str]) -> dict[str, Path]:
-    """Folders by the names that they answer under: the given one, else the folder's. Raises UserError for a name given twice."""
+def adapters_by_name(given: Sequence[str], model: str) -> dict[str, Path]:
+    """Folders by the names that they answer under: the given one, else the folder's; of a study, its rows'.
+
+    Raises UserError for a name given twice, and a study that tuned nothing on `model`.
+    """
     found: dict[str, Path] = {}
     for each in given:
         name, equals, folder = each.partition("=")
         path = Path(folder if equals else each)
-        name = name if equals else _called(path)
-        if not name or (equals and not folder):
+        if (equals and not (name and folder)) or not each:
             raise UserError(f"--adapter {each}: give NAME=DIR, as in --adapter mine=runs/train-lora")
-        if name in found:
-            raise UserError(f"--adapter {each}: {name!r} is the name of {found[name]} already; give it another, as NAME=DIR")
-        found[name] = path
+        several = {name if equals else _called(path): path}
+        if (path / STUDY).is_file():
+            several = _of_study(path, model, f"{name}-" if equals else "")
+        for called, own in several.items():
+            if called in found:
+                raise UserError(f"--adapter {each}: {called!r} is the name of {found[called]} already; give it another, as NAME=DIR")
+            found[called] = own
     return found
+
+
+def _of_study(study: Path, model: str, before: str) -> dict[str, Path]:
+    """What a study tuned on the model, by row, and by seed where there are several."""
+    cells = [(read(path.parent / CELL), path) for path in sorted(study.glob("cells/*/adapter"))]
+    tuned = [(str(cell.get("row")), cell.get("seed"), path) for cell, path in cells if cell.get("model") == model]
+    if not tuned:
+        raise UserError(f"--adapter {study}: this study has tuned nothing on {model} yet; give the --model that it tuned")
+    seeds = Counter(row for row, _, _ in tuned)
+    return {f"{before}{row}" + (f"-{seed}" if seeds[row] > 1 else ""): path for row, seed, path in tuned}
 
 
 def _called(folder: Path) -> str:
@@ -136,13 +154,14 @@ class MendFlags(LiveFlags):
     """A model that mends: answers are as long as the functions are."""
 
     max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 512
-    temperature: Annotated[float, typer.Option(help="Of the first round, 0 is greedy; later ones are drawn at 0.4 at least.")] = 0.0
+    temperature: Annotated[float, typer.Option(help="Of the first round, 0 is greedy; later ones are drawn at 0.4 to 1 at least.")] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFlags(ModelFlags):
     """What answers a benchmark, and how it is asked; each field is a flag."""
 
+    engines: ClassVar[tuple[str, ...]] = ("own", "openai")
     endpoint: Annotated[
         Endpoint | None, typer.Option(help="What the server is asked for. Default: chat for the prompt style chat, completions for others.")
     ] = None
@@ -155,5 +174,7 @@ class AnswerFlags(ModelFlags):
 
     def require_consistent(self) -> None:
         OpenFlags.require_consistent(self)
-        if self.engine == "vllm":
-            raise UserError("--engine vllm answers no benchmarks yet: start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1")
+        if self.engine not in self.engines:
+            raise UserError(
+                "--engine vllm is for serve, chat and mend; here start `vllm serve`, then --engine openai --base-url http://localhost:8000/v1"
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from codetune.cli.running import SandboxFlags, takes_flags
 from codetune.config import DecodingConfig
 from codetune.data.given_tests import problem_of
 from codetune.errors import UserError
+from codetune.generate.live import ServedModel
 from codetune.mending import Asking, CodeFile, Mended, Round, mend
 from codetune.mending.outcome import in_a_line, notes
 from codetune.records import Message, Problem
@@ -74,6 +76,7 @@ class _FirstAsk:
     def __init__(self, flags: MendFlags, decoding: DecodingConfig, stack: ExitStack, say: Console) -> None:
         self._flags, self._decoding, self._stack, self._say = flags, decoding, stack, say
         self._asking: Asking | None = None
+        flags.require_consistent()
         if len(flags.adapter or ()) > 1:
             raise UserError(f"--adapter is given {len(flags.adapter or ())} times: one model mends, so give one")
 
@@ -85,12 +88,21 @@ class _FirstAsk:
     def _open(self) -> Asking:
         from codetune.cli.live import open_live_engine  # torch is loaded only where a model is
 
-        with self._say.status(f"loading {self._flags.asked_model or self._flags.base_url}"):
+        with self._say.status("loading the model"):
             engine = open_live_engine(self._flags)
         self._stack.callback(engine.close)
-        model = engine.models()[0 if self._flags.engine == "openai" else -1]  # the adapter, where there is one
+        model = _model_of(engine.models(), self._flags)
         self._say.print(f"asking {model.name} ({model.method}, prompt style {self._flags.prompt_style or model.prompt_style})")
         return Asking(engine, model.name, self._decoding, self._flags.prompt_style)
+
+
+def _model_of(served: Sequence[ServedModel], flags: MendFlags) -> ServedModel:
+    """The adapter, where there is one; of a server the model that was named, else its first."""
+    if flags.adapter and len(served) > 2:
+        raise UserError(f"--adapter {flags.adapter[0]} holds {len(served) - 1} tuned models: one mends, so give the folder of one")
+    if flags.adapter:
+        return served[-1]
+    return next((one for one in served if one.name == flags.model), served[0])
 
 
 def _tell(mended: Mended, problem: Problem, say: Console) -> None:

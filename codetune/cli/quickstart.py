@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from codetune.cli.output import to_stderr
 from codetune.cli.study import conclude, run_with_progress
 from codetune.config import StudyRecipe, load_recipe, shipped_recipes
 
@@ -20,4 +21,6 @@ def quickstart(
 ) -> None:
     """Offline, on CPU, in under ten minutes on two cores; a second call finds what is done."""
     recipe = load_recipe(shipped_recipes()["quickstart.yaml"], StudyRecipe, overrides or [])
-    conclude(run_with_progress(recipe.model_copy(update={"out": out}) if out else recipe))
+    recipe = recipe.model_copy(update={"out": out}) if out else recipe
+    conclude(run_with_progress(recipe))
+    to_stderr().print(f"talk to what was tuned: codetune serve --adapter {recipe.folder}")

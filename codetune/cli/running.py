@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from codetune.sandbox import Sandbox
 from codetune.score.execution import Checker
 from codetune.score.verdicts import open_checker
 
@@ -19,14 +20,24 @@ Tier = Literal["T2", "T1"]
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxFlags:
-    """How programs are run; each field is a flag."""
+class TierFlags:
+    """How well programs are walled off; each field is a flag."""
 
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs run at once. Default: one per core.")] = None
     sandbox: Annotated[Tier | None, typer.Option(help="T2 (bubblewrap) or T1. Default: the best that this machine offers.")] = None
     unsafe_no_sandbox: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="Run programs unprotected where there is no sandbox. Scores then say so.")
     ] = False
+
+    def sandbox_of(self, workers: int) -> Sandbox:
+        """The sandbox that the flags ask for, to be entered."""
+        return Sandbox(workers, tier=self.sandbox, unsafe=self.unsafe_no_sandbox)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFlags(TierFlags):
+    """How programs are run; each field is a flag."""
+
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs run at once. Default: one per core.")] = None
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every program, also those whose verdict is known.")] = False
 
     def open(self) -> AbstractContextManager[Checker]:

@@ -39,17 +39,21 @@ def export_adapter(tuned: Tuned, out: Path, base: str | None = None) -> AdapterE
         config["lora_alpha"] = int(config["lora_alpha"])  # as PEFT and vLLM declare it
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()  # PEFT writes a set
-    try:
-        with safetensors.safe_open(tuned.folder / WEIGHTS, "np") as file:
-            names = list(file.keys())
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read {tuned.folder / WEIGHTS}: {error}") from None
-    against = objections(config, names, model_type_of(place))
+    against = objections(config, tensor_names(tuned.folder), model_type_of(place))
     with whole_folder(out) as folder:
         write_json(folder / ADAPTER_CONFIG, config)
         shutil.copyfile(tuned.folder / WEIGHTS, folder / WEIGHTS)
         write_card(tuned, folder, base or tuned.base)
     return AdapterExport(out, place, against, "" if against else command(place, tuned.name, str(out), config["r"]))
+
+
+def tensor_names(folder: Path) -> list[str]:
+    """Of an adapter's weights. Raises UserError where they cannot be read."""
+    try:
+        with safetensors.safe_open(folder / WEIGHTS, "np") as file:
+            return list(file.keys())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot read {folder / WEIGHTS}: {error}") from None
 
 
 def base_place(tuned: Tuned, base: str | None) -> str:

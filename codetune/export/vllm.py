@@ -44,5 +44,9 @@ def is_lora_name(name: str) -> bool:
 
 def command(base: str, name: str, folder: str, rank: int) -> str:
     """The line that serves the adapter."""
-    room = next(size for size in RANKS if size >= rank)
-    return f"vllm serve {base} --enable-lora --max-lora-rank {room} --lora-modules {name}={folder}"
+    return f"vllm serve {base} --enable-lora --max-lora-rank {room(rank)} --lora-modules {name}={folder}"
+
+
+def room(rank: int) -> int:
+    """The `--max-lora-rank` for adapters of this rank."""
+    return next(size for size in RANKS if size >= rank)

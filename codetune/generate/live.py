@@ -9,7 +9,7 @@ The batch seam (`generate.request`) is for benchmarks, this one for people who w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
@@ -121,9 +121,17 @@ def stream(engine: LiveEngine, ask: Ask) -> Iterator[Piece]:
 
     Raises what `submit` raises, and UserError where writing failed.
     """
+    yield from take(engine, ask)[1]
+
+
+def take(engine: LiveEngine, ask: Ask) -> tuple[Ticket, Generator[Piece, None, None]]:
+    """An ask that was taken, and its pieces as `stream` gives them: for who looks at the ticket before the first of them."""
     pieces: SimpleQueue[Piece] = SimpleQueue()
     ticket = engine.submit(ask, pieces.put)
-    going = ask.decoding.n
+    return ticket, _follow(ticket, pieces, ask.decoding.n)
+
+
+def _follow(ticket: Ticket, pieces: SimpleQueue[Piece], going: int) -> Generator[Piece, None, None]:
     try:
         while going:
             piece = pieces.get()

@@ -8,18 +8,19 @@ from codetune.config import DecodingConfig
 from codetune.generate.live import Ask, LiveEngine, stream
 from codetune.records import Message
 
-LATER_TEMPERATURE = 0.4  # of the second round and those after it, at least
+SECOND_TEMPERATURE, STEP, MOST = 0.4, 0.2, 1.0  # of the second round at least; more in each that follows, up to the most
 
 
 def decoding_of(number: int, decoding: DecodingConfig) -> DecodingConfig:
-    """How the answer of a round (from 1) is written: the first as asked for, later ones drawn, each with a seed of its own.
+    """How the answer of a round (from 1) is written: the first as asked for, later ones drawn ever more freely, each with its own seed.
 
-    >>> decoding_of(3, DecodingConfig(seed=7)).seed
-    9
+    >>> decoding_of(3, DecodingConfig(seed=7)).temperature, decoding_of(3, DecodingConfig(seed=7)).seed
+    (0.6, 9)
     """
     if number <= 1:
         return decoding
-    return decoding.model_copy(update={"temperature": max(decoding.temperature, LATER_TEMPERATURE), "seed": decoding.seed + number - 1})
+    least = round(min(SECOND_TEMPERATURE + STEP * (number - 2), MOST), 2)
+    return decoding.model_copy(update={"temperature": max(decoding.temperature, least), "seed": decoding.seed + number - 1})
 
 
 class Asking:

@@ -68,7 +68,7 @@ class Desk:
             alone = replace(self._problem, entry_point=call[0], tests=(call[1],))
             (told,) = self._checker.check([(program, alone)])
             result = told if told.verdict is Verdict.WRONG_ANSWER else result
-        return in_words(result)
+        return in_words(result, program)
 
     def _texts(self, numbers: list[int]) -> tuple[str, ...]:
         return tuple(text_of(self._problem.tests[number], self._problem.entry_point) for number in numbers)

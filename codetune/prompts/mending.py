@@ -37,11 +37,9 @@ class Fault:
 
 def wish(fault: Fault) -> Problem:
     """The wish as a problem: `instruction` has all but the code, `input` is the code. Alpaca's two fields; see `question`."""
-    subject = f"`{fault.name}` in this Python code" if fault.name else "this Python code"
-    lines = [f"Find the mistake and correct {subject}."]
-    if fault.purpose:
-        lines.append(f"What it should do: {fault.purpose.strip()}")
-    lines.append(f"What goes wrong now: {fault.error}")
+    subject = f"`{fault.name}` in the Python code below" if fault.name else "the Python code below"
+    lines = [fault.purpose.strip()] if fault.purpose.strip() else []
+    lines += [f"There is a mistake: correct {subject}.", f"What goes wrong now: {fault.error}"]
     if fault.stdout.strip():
         lines += ["What it printed:", _shortened(fault.stdout.strip("\n"))]
     if fault.tests:
@@ -59,14 +57,15 @@ def question(problem: Problem) -> Message:
 
 def explain(program: str, result: ProgramResult) -> tuple[Message, ...]:
     """The question why a program failed as it did; the answer is meant for people."""
-    lines = ["Explain in a few sentences why this Python code fails, and what should be changed.", f"What goes wrong: {in_words(result)}"]
+    lines = ["Explain in a few sentences why this Python code fails, and what should be changed."]
+    lines.append(f"What goes wrong: {in_words(result, program)}")
     if result.stdout.strip():
         lines += ["What it printed:", _shortened(result.stdout.strip("\n"))]
     return (Message("user", "\n".join([*lines, "", program.rstrip(), ""])),)
 
 
-def in_words(result: ProgramResult) -> str:
-    """What became of a program as a sentence.
+def in_words(result: ProgramResult, program: str = "") -> str:
+    """What became of a program as a sentence, with the line that raised an exception.
 
     >>> in_words(ProgramResult(Verdict.EXCEPTION, "ZeroDivisionError: division by zero"))
     'It raises an exception: ZeroDivisionError: division by zero.'
@@ -76,6 +75,10 @@ def in_words(result: ProgramResult) -> str:
         told = " gave " in detail or " of stdout is " in detail
         return f"A result is wrong: {detail or 'a test fails'}." if told or not detail else f"This does not hold: {detail}"
     lead = _IN_WORDS.get(result.verdict, f"It ended with {result.verdict.value}")
+    lines = program.split("\n")
+    at = f" in line {result.line}: {lines[result.line - 1].strip()}" if 0 < result.line <= len(lines) else ""
+    if at:
+        return f"{lead}: {detail}{at}"
     return f"{lead}: {detail}." if detail else f"{lead}."
 
 

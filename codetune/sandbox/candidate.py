@@ -216,7 +216,7 @@ def run_in_process(program: str, setup: str, tests: list[str], nonce: str) -> An
 
 
 def describe(error: BaseException) -> Message:
-    """An exception as data: the nearest built-in type's name, the type's own, and one line."""
+    """An exception as data: the nearest built-in type's name, the type's own, one line, and where in the program it was raised."""
     base = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "builtins")
     name = str(type(error).__name__)[:100]
     try:
@@ -224,9 +224,16 @@ def describe(error: BaseException) -> Message:
     except BaseException:
         text = "(no message)"
     if isinstance(error, _CompileError):
-        return ("syntax", base, name, text)
+        return ("syntax", base, name, text, 0)
     if isinstance(error, wire.WireError):
-        return ("nonplain", base, name, f"the result cannot cross by value: {text}")
+        return ("nonplain", base, name, f"the result cannot cross by value: {text}", 0)
     if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
-        return ("exit", base, name, text)
-    return ("raise", base, name, text)
+        return ("exit", base, name, text, 0)
+    return ("raise", base, name, text, _line(error))
+
+
+def _line(error: BaseException) -> int:
+    """The line of the program that was at work last, 0 for none."""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == "<program>" and line is not None]
+    return lines[-1] if lines else 0

@@ -72,10 +72,11 @@ def judge_one(parent: socket.socket, candidate: socket.socket, stdout: int, stde
     return all(map(is_harmless, [job.get("setup", ""), job.get("prompt", ""), job.get("entry_point", ""), *job.get("asserts", ())]))
 
 
-def report(verdict: str, detail: str = "", exception: str = "", passed: int = 0, run: int = 0) -> Report:
-    """What the parent is told; `detail` is one line, `exception` the type of the program's exception."""
+def report(verdict: str, detail: str = "", exception: str = "", passed: int = 0, run: int = 0, line: int = 0) -> Report:
+    """What the parent is told; `detail` is one line, `exception` the type of the program's exception, `line` where it was raised."""
     detail = " ".join(detail.split())[:_DETAIL]
-    return {"verdict": verdict, "detail": detail, "exception": exception, "passed": passed, "run": run, "hands_object": False}
+    known = {"verdict": verdict, "detail": detail, "exception": exception, "line": line}
+    return {**known, "passed": passed, "run": run, "hands_object": False}
 
 
 def check_values(link: Link, job: Report) -> Report:
@@ -208,7 +209,7 @@ def judge(error: BaseException, code: str) -> Report:
         if own.does_not_compile:
             return report("syntax_error", own.text)
         verdict = "memory" if isinstance(error, MemoryError) else "exception"
-        return report(verdict, f"{own.type_name}: {own.text}".removesuffix(": "), own.type_name)
+        return report(verdict, f"{own.type_name}: {own.text}".removesuffix(": "), own.type_name, line=own.line)
     if isinstance(error, AssertionError):
         return report("wrong_answer", _failing(error, code) or str(error))
     name = type(error).__name__

@@ -212,6 +212,7 @@ class Judge:
             cpu_s=outcome.cpu_s,
             integrity=integrity,
             stdout=str(report.get("stdout", "")),
+            line=int(report.get("line", 0)),
         )
 
 
@@ -264,4 +265,5 @@ def _joined(parts: Sequence[ProgramResult]) -> ProgramResult:
         cpu_s=sum(part.cpu_s for part in parts),
         integrity=Integrity.WEAK if any(part.integrity is Integrity.WEAK for part in parts) else Integrity.STRONG,
         stdout=next((part.stdout for part in reversed(parts) if part.stdout), ""),
+        line=last.line,
     )

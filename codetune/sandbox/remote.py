@@ -31,12 +31,17 @@ class NotPlainError(Exception):
     """A test handed over an object of its own, which cannot cross by value."""
 
 
+_MOST_LINES = 1_000_000
+
+
 class OfCandidate(NamedTuple):
-    """What marks an exception as the candidate's own: its type's name there, its text, and whether the program did not compile."""
+    """What marks an exception as the candidate's own: its type's name there, its text, whether the program did not compile, and else
+    where in it the exception was raised, by its own word (0: it does not say)."""
 
     type_name: str
     text: str
     does_not_compile: bool
+    line: int
 
 
 class Handle:
@@ -160,8 +165,8 @@ class Link:
         match found:
             case ("value", value):
                 return value
-            case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text)):
-                raise self._exception(kind, base, name, text)
+            case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text), int(line)):
+                raise self._exception(kind, base, name, text, line)
         raise self._broken()
 
     def ask(self, operation: str, *operands: Any) -> Any:
@@ -179,8 +184,8 @@ class Link:
             match reply:
                 case ("value", value, changed):
                     return value, changed
-                case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text)):
-                    raise self._exception(kind, base, name, text)
+                case ("raise" | "syntax" | "exit" | "nonplain" as kind, str(base), str(name), str(text), int(line)):
+                    raise self._exception(kind, base, name, text, line)
                 case ("callback", int(number), tuple(args), dict(kwargs)) if 0 <= number < len(self._callables):
                     self._answer_callback(self._callables[number], args, kwargs)
                 case _:
@@ -197,7 +202,7 @@ class Link:
         except NotPlainError as error:
             self._send(("raise", "TypeError", str(error)))
 
-    def _exception(self, kind: str, base: str, name: str, text: str) -> BaseException:
+    def _exception(self, kind: str, base: str, name: str, text: str, line: int) -> BaseException:
         """The candidate's exception as one of the same built-in type, marked as its own."""
         if kind == "exit":
             return CandidateExit(name, text)
@@ -210,7 +215,7 @@ class Link:
             error: Exception = cls(text)
         except TypeError:  # UnicodeDecodeError and its like want more arguments
             error = ValueError(text)
-        error.__dict__["of_candidate"] = OfCandidate(name, text, kind == "syntax")
+        error.__dict__["of_candidate"] = OfCandidate(name, text, kind == "syntax", line if 0 < line <= _MOST_LINES else 0)
         return error
 
     def _broken(self) -> CandidateGone:

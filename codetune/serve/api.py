@@ -28,6 +28,7 @@ _STREAM = {"text/event-stream": {"itemSchema": _EVENT}}
 _GUARDED = (400, 403, 408, 413, 500)
 _KEYED = (401, *_GUARDED)
 _ASKED = (404, 415, 429, 504, *_KEYED)
+PAGE = _ASKED  # what the page's routes may answer
 _MEANING = {
     400: "the request is at fault: `param` says where", 401: "no key, or another one", 403: "host or web page not allowed",
     404: "no such model", 408: "the body did not arrive in time", 413: "the body is too large", 415: "the body is not said to be JSON",

@@ -11,15 +11,15 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.responses import StreamingResponse
 
 from codetune.config import DecodingConfig
 from codetune.generate.live import CANCELLED, FAILED, Ask, Piece, ServedModel, TooLongError
 from codetune.records import Json, Message
+from codetune.serve.api import PAGE, errors
 from codetune.serve.asking import Body, Decoding, find_models, shown_decoding
 from codetune.serve.assistant import Assistant
 from codetune.serve.errors import as_protocol, invalid
-from codetune.serve.events import EventStream, lines_of
+from codetune.serve.events import STREAM, EventStream, lines_of
 from codetune.serve.history import Answer, Asked, Exchange, History
 from codetune.serve.shown import shown_answer, shown_exchange
 from codetune.serve.writing import GoneError, TimeLimitError, Writing
@@ -38,9 +38,9 @@ class AskBody(Body):
 
 
 def ask_routes(assistant: Assistant, history: History) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(responses=errors(*PAGE))
 
-    @routes.post("/api/ask", response_class=StreamingResponse)
+    @routes.post("/api/ask", responses=STREAM)
     async def ask(body: AskBody, request: Request) -> EventStream:
         if body.blind and len(body.models) != 2:
             raise invalid("a blind vote is between two models: give two", "models")

@@ -14,9 +14,9 @@ from codetune.serve.settings import ServeSettings
 
 
 class Body(BaseModel):
-    """JSON of a request; a key that is not known is an error."""
+    """JSON of a request; a key that is not known is an error, as is a text where a number is wanted."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Decoding(Body):

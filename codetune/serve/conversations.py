@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from codetune.records import Json
+from codetune.serve.api import PAGE, errors
 from codetune.serve.asking import Body
 from codetune.serve.feedback import Feedback
 from codetune.serve.history import History
@@ -19,7 +20,7 @@ class Renaming(Body):
 
 
 def conversation_routes(history: History, feedback: Feedback) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(responses=errors(*PAGE))
 
     @routes.get("/api/conversations")
     def conversations(

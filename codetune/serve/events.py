@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -17,6 +17,10 @@ from codetune.serve.writing import GoneError
 _log = logging.getLogger(__name__)
 
 STILL_THERE = ": waiting\n\n"  # a comment, for whoever breaks silent connections off
+
+
+_EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string", "description": "see docs/page-api.md"}}}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}}}  # `responses=` of a route
 
 
 class GivenUp(Protocol):

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from codetune.prompts.mending import Fault, in_words, question, text_of, wish
 from codetune.records import CallTest, Json, Problem, StdioTest, Test, Verdict
+from codetune.serve.api import PAGE, errors
 from codetune.serve.asking import Body, Decoding, find_models
 from codetune.serve.assistant import Assistant
 from codetune.serve.errors import invalid
@@ -65,7 +66,7 @@ Judgement = Annotated[Rate | Vote | Edit | Mended, Field(discriminator="kind")]
 
 
 def feedback_routes(feedback: Feedback, assistant: Assistant, history: History, bench: Workbench) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(responses=errors(*PAGE))
 
     @routes.post("/api/feedback")
     async def judge(body: Annotated[Judgement, Sent()]) -> Json:

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from codetune.records import Json
 from codetune.serve import watching
+from codetune.serve.api import PAGE, errors
 from codetune.serve.ask import ask_routes
 from codetune.serve.assistant import Assistant
 from codetune.serve.conversations import conversation_routes
@@ -63,7 +64,7 @@ def add_page(app: FastAPI, assistant: Assistant) -> None:
 
 
 def _state_routes(assistant: Assistant, bench: Workbench, feedback: Feedback) -> APIRouter:
-    routes, settings = APIRouter(), assistant.settings
+    routes, settings = APIRouter(responses=errors(*PAGE)), assistant.settings
 
     @routes.get("/", include_in_schema=False)
     def page() -> Response:
@@ -89,7 +90,7 @@ def _state_routes(assistant: Assistant, bench: Workbench, feedback: Feedback) ->
 
 
 def _watching_routes(assistant: Assistant) -> APIRouter:
-    routes, root, key = APIRouter(), assistant.runs_root, assistant.settings.api_key
+    routes, root, key = APIRouter(responses=errors(*PAGE)), assistant.runs_root, assistant.settings.api_key
 
     @routes.get("/api/runs")
     def runs() -> Json:

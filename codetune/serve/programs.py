@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.responses import StreamingResponse
 
 from codetune.data.given_tests import read_text
 from codetune.generate.live import Ask
 from codetune.mending import explain
 from codetune.records import Json, Problem, ProgramResult, StdioTest, Verdict
+from codetune.serve.api import PAGE, errors
 from codetune.serve.asking import Body, Decoding, find_models
 from codetune.serve.assistant import Assistant
 from codetune.serve.crew import Crew
 from codetune.serve.errors import as_protocol, invalid
-from codetune.serve.events import EventStream, lines_of
+from codetune.serve.events import STREAM, EventStream, lines_of
 from codetune.serve.mends import Mending
 from codetune.serve.workbench import RUN_TIMEOUT_S, Workbench
 from codetune.serve.writing import GoneError, Writing
@@ -59,7 +59,7 @@ class MendBody(Body):
 
 
 def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
-    routes, settings = APIRouter(), assistant.settings
+    routes, settings = APIRouter(responses=errors(*PAGE)), assistant.settings
     mends = Crew("mends", _MENDS_AT_ONCE, _MENDS_WAITING)
 
     @routes.post("/api/run")
@@ -76,7 +76,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         result = await asyncio.wrap_future(bench.test(body.code, problem))
         return shown_result(result) | {"stdout": result.stdout, "seconds": result.seconds, "tier": bench.tier}
 
-    @routes.post("/api/explain", response_class=StreamingResponse)
+    @routes.post("/api/explain", responses=STREAM)
     async def explained(body: ExplainBody, request: Request) -> EventStream:
         (model,) = find_models(assistant.engine, [body.model])
         why = explain(body.code, ProgramResult(_verdict(body.error), body.error))
@@ -85,7 +85,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
         await writing.begin()
         return EventStream(lines_of(_pieces(writing)), writing)
 
-    @routes.post("/api/mend", response_class=StreamingResponse)
+    @routes.post("/api/mend", responses=STREAM)
     async def mended(body: MendBody, request: Request) -> EventStream:
         await require_sandbox(bench)
         (model,) = find_models(assistant.engine, [body.model])

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-MOST_STOP = 16  # OpenAI allows 4; prompt styles for code have more
+MOST_STOP = 64  # OpenAI allows 4; editors send the words that begin a block in each language
 MOST_LOGPROBS = 20
 _MOST_ID = 2**31 - 1
 

@@ -134,11 +134,11 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--engine", "vllm"], "--engine vllm answers no benchmarks yet: start `vllm serve`"),
+        (["--engine", "vllm"], "--engine vllm is for serve, chat and mend; here start `vllm serve`"),
         (["--engine", "vlm"], "did you mean 'vllm'?"),
         (["--engine", "openai"], "--engine openai needs --base-url"),
         (["--engine", "openai", "--base-url", "localhost"], "--base-url localhost is no server's address"),
-        (["--engine", "openai", "--adapter", "x"], "--adapter x goes with --engine own or vllm, not with openai"),
+        (["--engine", "openai", "--adapter", "x"], "--adapter x goes with --engine own, not with openai"),
         (["--engine", "openai", "--precision", "bf16"], "--precision bf16 goes with --engine own"),
         (["--base-url", "http://h"], "--base-url http://h goes with --engine openai, not with own"),
         (["--concurrency", "2"], "--concurrency 2 goes with --engine openai"),

@@ -44,7 +44,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scripted:
 
 def test_the_patch_alone_is_on_stdout_and_git_applies_it(scripted: Scripted, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     engine = scripted("What do you mean?", "```python\ndef add(a, b):\n    return a + b\n```")
-    assert run(["mend", "sums.py", "--tests", "test_sums.py", "--seed", "3"]) == 0
+    assert run(["mend", "sums.py", "--tests", "test_sums.py", "--seed", "3", "--adapter", "tuned"]) == 0
     out, error = capfdbinary.readouterr()
     assert [ask.model for ask in engine.asked] == ["tuned", "tuned"]
     assert [ask.decoding.max_new_tokens for ask in engine.asked] == [512, 512]
@@ -55,6 +55,13 @@ def test_the_patch_alone_is_on_stdout_and_git_applies_it(scripted: Scripted, cap
     for said in (b"round 0: wrong_answer, 0 of 2 tests pass: assert add(1, 2) == 3", b"the answer holds no code", b"mended in round 2"):
         assert said in error
     assert b"note: 1 of 2 tests were never shown to the model" in error
+
+
+def test_of_several_models_the_named_one_is_asked(scripted: Scripted) -> None:
+    for flags, asked in (([], "base"), (["--model", "tuned"], "tuned"), (["--model", "other"], "base")):
+        engine = scripted("def add(a, b):\n    return a + b\n")
+        assert run(["mend", "sums.py", "--tests", "test_sums.py", *flags]) == 0
+        assert [ask.model for ask in engine.asked] == [asked]
 
 
 def test_none_found_is_said_and_is_exit_code_1(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +127,7 @@ def test_json_has_the_rounds_and_the_patch(scripted: Scripted, capsys: pytest.Ca
         (["sums.py", "--tests", "test_sums.py", "--rounds", "0"], "--rounds"),
         (["sums.py", "--tests", "test_sums.py", "--adapter", "a", "--adapter", "b"], "--adapter is given 2 times"),
         (["sums.py", "--tests", "test_sums.py", "--top-p", "2"], "top_p"),
+        (["sums.py", "--tests", "test_sums.py", "--base-url", "http://x"], "--base-url http://x goes with --engine openai"),
     ],
 )
 def test_mistakes_are_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:

@@ -15,7 +15,9 @@ import openai
 import pytest
 import torch
 
+from codetune.cli.flags import adapters_by_name
 from codetune.cli.main import run
+from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.families import targets_of
 from codetune.models.load import load_model
@@ -138,3 +140,20 @@ def test_a_port_that_is_taken_is_one_line(address: str, capsys: pytest.CaptureFi
     assert "cannot listen on" in capsys.readouterr().err
 
 
+
+
+def test_a_study_stands_for_all_that_it_tuned_on_the_model(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for key, model, row, seed in (("a", "m", "lora", 0), ("b", "m", "lora", 1), ("c", "m", "full", 0), ("d", "other", "full", 0)):
+        (study / "cells" / key / "adapter").mkdir(parents=True)
+        (study / "cells" / key / "cell.json").write_text(json.dumps({"model": model, "row": row, "seed": seed}))
+    (study / "cells" / "base").mkdir()
+    (study / "study.json").write_text("{}")
+    cells = study / "cells"
+    found = {"lora-0": cells / "a" / "adapter", "lora-1": cells / "b" / "adapter", "full": cells / "c" / "adapter"}
+    assert adapters_by_name([str(study)], "m") == found
+    assert adapters_by_name([f"q={study}", "x/run/adapter"], "m") == {
+        **{f"q-{name}": path for name, path in found.items()}, "run": Path("x/run/adapter")
+    }  # fmt: skip
+    with pytest.raises(UserError, match="has tuned nothing on n yet"):
+        adapters_by_name([str(study)], "n")

@@ -75,7 +75,7 @@ def test_rounds_go_on_until_the_tests_pass_and_the_rest_of_the_file_stays(sandbo
     assert rounds[1].remark == "the answer holds no code for this file"
     assert rounds[2].program == MEDIAN.replace(MEDIAN[MEDIAN.index("def median") : MEDIAN.index("\n\ndef other")], GOOD)
     assert "What goes wrong now: A result is wrong: median([1, 2]) gave 2, expected 1.5." in script.asked[0]
-    assert "correct `median` in this Python code" in script.asked[0]
+    assert "correct `median` in the Python code below" in script.asked[0]
     assert "Your last answer did not help" in script.asked[1]
     assert "try" not in script.asked[0]
 
@@ -151,7 +151,7 @@ def test_a_syntax_error_an_exception_and_a_loop_are_told_in_words(sandbox: Sandb
     good = "def f(x):\n    return x * x\n"
     for fault, says in (
         ("return x *", "It is not valid Python: SyntaxError: invalid syntax"),
-        ("return x / 0", "It raises an exception: ZeroDivisionError: division by zero"),
+        ("return x / 0", "It raises an exception: ZeroDivisionError: division by zero in line 2: return x / 0\n"),
         ("while True: pass", "perhaps a loop never ends"),
         ("__import__('os')._exit(0)", "It ends the whole process"),
         ("return [0] * 10 ** 12", "It needs too much memory"),
@@ -222,9 +222,10 @@ def test_a_live_engine_is_asked_greedily_at_first_and_drawn_from_later(sandbox: 
     asking = Asking(engine, "tuned", DecodingConfig(seed=5, max_new_tokens=90), tell=heard.append)
     assert list(mend(MEDIAN, problem(*EVEN), asking, sandbox))[-1].passed
     asked = [(ask.model, ask.decoding.temperature, ask.decoding.seed) for ask in engine.asked]
-    assert asked == [("tuned", 0, 5), ("tuned", 0.4, 6), ("tuned", 0.4, 7)]
+    assert asked == [("tuned", 0, 5), ("tuned", 0.4, 6), ("tuned", 0.6, 7)]
     assert "".join(heard).endswith("/ 2\n")
     assert decoding_of(2, DecodingConfig(temperature=0.8)).temperature == 0.8
+    assert [decoding_of(n, DecodingConfig()).temperature for n in range(1, 8)] == [0.0, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("style", ["instruction", "docstring"])

@@ -41,8 +41,8 @@ def conversation(kind: str) -> list[Any]:
     quick, full = join([pack(answer) for answer in many]), [wire.dumps(("value", answer)) for answer in many]
     return [
         ("value", None, None), ("value", {"f": object}, None), ("value", quick, None), ("value", full, None),
-        ("value", "wrong", (([1],), {})), ("raise", "KeyError", "KeyError", "'x'"), ("value", {"name": [0.0] * 9}, None),
-        ("exit", "SystemExit", "SystemExit", "0"),
+        ("value", "wrong", (([1],), {})), ("raise", "KeyError", "KeyError", "'x'", 2), ("value", {"name": [0.0] * 9}, None),
+        ("exit", "SystemExit", "SystemExit", "0", 0),
     ]  # fmt: skip
 
 

@@ -40,6 +40,28 @@ def test_each_verdict_with_its_reason(check: Any, program: str, verdict: Verdict
     assert "\n" not in result.detail
 
 
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("def add(a, b):\n    c = a\n    return c / 0\n", 3),
+        ("def add(a, b):\n    return _add(a, b)\n\n\ndef _add(a, b):\n    return {}[a]\n", 6),
+        ("def add(a, b):\n    return eval('1 / 0')\n", 2),
+        ("x = 1\ny = x.z\n", 2),
+        ("def add(a, b):\n    raise SystemExit\n", 0),
+        ("def add(a, b):\n    return a - b\n", 0),
+        ("def add(a, b):\n    return a +\n", 0),
+    ],
+)
+def test_the_line_of_an_exception_is_told(check: Any, program: str, line: int) -> None:
+    assert check(program, "assert add(1, 2) == 3").line == line
+
+
+def test_the_line_of_an_exception_in_calls_and_scripts_is_told(sandbox: Sandbox) -> None:
+    call, script = Problem("c", tests=(CallTest((1,), 2),), entry_point="f"), Problem("s", tests=(StdioTest("", "1"),))
+    jobs = [("def f(a):\n    b = a\n    return b.x\n", call), ("a = 1\n\n\nprint(a.b)\n", script)]
+    assert [result.line for result in sandbox.check(jobs)] == [3, 4]
+
+
 def test_counts_go_on_after_the_first_failure_which_is_the_one_reported(check: Any) -> None:
     result = check(ADD, "assert add(1, 1) == 2", "assert add(1, 2) == 4", "assert add(2, 2) == 4", "assert add(0, 0) == 1")
     assert (result.verdict, result.tests_passed, result.tests_run, result.detail) == (Verdict.WRONG_ANSWER, 2, 4, "assert add(1, 2) == 4")

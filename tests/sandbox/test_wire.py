@@ -160,10 +160,11 @@ def test_damaged_messages_give_a_value_or_a_wire_error(value: Any, data: st.Data
         return
 
 
+RAISED = ["KeyError", "SystemExit", "UnicodeDecodeError", "print", "x"]
 REPLIES = st.one_of(
     st.binary(max_size=40),
     st.tuples(st.sampled_from(["value", "raise", "exit", "syntax", "callback", "x"]), VALUES, VALUES).map(wire.dumps),
-    st.tuples(st.just("raise"), st.sampled_from(["KeyError", "SystemExit", "UnicodeDecodeError", "print", "x"]), st.text()).map(wire.dumps),
+    st.tuples(st.just("raise"), st.sampled_from(RAISED), st.text(), st.text(), st.integers(-9, 1 << 60)).map(wire.dumps),
 )
 
 

@@ -30,6 +30,12 @@ def asked(tmp_path: Path) -> Iterator[Page]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def unasked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page(tmp_path_factory.mktemp("unasked")) as opened:
+        yield opened
+
+
 def test_an_answer_is_streamed_and_kept(asked: Page) -> None:
     events = asked.events("/api/ask", content="Reverse a string.\nPlease.", models=["tuned"], decoding={"temperature": 0.5, "seed": 7})
     assert events[0]["type"] == "begin"
@@ -124,12 +130,12 @@ def test_a_blind_vote_withholds_who_answered_until_it_is_given(asked: Page) -> N
         ({"content": 1, "models": "base"}, 400, "content"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_question_is_said_and_nothing_is_kept(asked: Page, body: Any, status: int, param: str | None) -> None:
-    answer = asked.client.post("/api/ask", json=body)
+def test_a_mistake_in_a_question_is_said_and_nothing_is_kept(unasked: Page, body: Any, status: int, param: str | None) -> None:
+    answer = unasked.client.post("/api/ask", json=body)
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error")
-    assert asked.engine.asked == []
-    assert asked.get("/api/conversations") == {"conversations": []}
+    assert unasked.engine.asked == []
+    assert unasked.get("/api/conversations") == {"conversations": []}
 
 
 def test_a_full_queue_is_a_429_and_leaves_nothing_behind(tmp_path: Path) -> None:

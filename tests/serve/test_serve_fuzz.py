@@ -22,11 +22,11 @@ class BrokenEngine(FakeLiveEngine):
 
 def test_requests_from_the_schema_are_answered_as_it_says() -> None:
     with serving(Assistant(FakeLiveEngine(lambda ask, index: "some <b>words</b>"))) as url:
-        outcome = fuzz(url, "fake", 80)
+        outcome = fuzz(url, "fake", 50)
     assert not outcome.failures, outcome.failures
-    assert outcome.statuses["right"][200] > 15
+    assert outcome.statuses["right"][200] > 10
     assert set(outcome.statuses["wrong"]) <= {400, 404, 415}
-    assert outcome.requests >= 80
+    assert outcome.requests >= 50
 
 
 def test_a_server_that_breaks_is_seen() -> None:

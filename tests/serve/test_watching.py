@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from codetune.serve.watching import curve, folder_of, id_of
 RECIPE = {"name": "mine", "model": "codetune-base", "method": {"name": "lora"}, "data": {"source": "basics"}, "train": {}}
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A running training, a study with one finished cell, and a secret beside them."""
-    runs = tmp_path / "runs"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training, a study with one finished cell, and a secret beside them."""
+    folder = tmp_path_factory.mktemp("assistant")
+    runs = folder / "runs"
     write_json(runs / "mine" / "config.json", RECIPE)
     log = RowLog(runs / "mine" / "metrics.jsonl")
     for step in range(1, 41):
@@ -41,16 +43,16 @@ def root(tmp_path: Path) -> Path:
     (study / "plots" / "loss.svg").write_text("<svg/>")
     (study / "judgements" / "one").mkdir(parents=True)
     (study / "judgements" / "one" / "key.json").write_text("who wrote what")
-    (tmp_path / "secret.html").write_text("secret")
-    (study / "link.html").symlink_to(tmp_path / "secret.html")
+    (folder / "secret.html").write_text("secret")
+    (study / "link.html").symlink_to(folder / "secret.html")
     (study / ".hidden.html").write_text("secret")
-    os.symlink(tmp_path, runs / "up")
+    os.symlink(folder, runs / "up")
     return runs
 
 
-@pytest.fixture
-def watched(root: Path, tmp_path: Path) -> Iterator[Page]:
-    with page(tmp_path) as opened:
+@pytest.fixture(scope="module")
+def watched(root: Path) -> Iterator[Page]:
+    with page(root.parent) as opened:
         yield opened
 
 
@@ -130,6 +132,8 @@ def test_ids_of_odd_names_come_back(tmp_path: Path) -> None:
 
 def test_with_a_key_a_report_has_an_address_of_its_own(root: Path, tmp_path: Path) -> None:
     """A frame sends no header. The address of one study opens no other one, nor anything else."""
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(root / "study", tmp_path / "runs" / "study", symlinks=True)
     with page(tmp_path, settings=ServeSettings(api_key="secret")) as opened:
         listed = opened.client.get("/api/studies", headers={"Authorization": "Bearer secret"}).json()
         url = listed["studies"][0]["url"]

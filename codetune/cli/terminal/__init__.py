@@ -1,0 +1,1 @@
+"""What `codetune chat` shows and reads on a terminal."""
