@@ -12,7 +12,6 @@ a 5xx. It ends with exit code 1 where anything failed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import random
 import sys
@@ -53,7 +52,6 @@ class Outcome:
 
 def fuzz(url: str, model: str, requests: int, seed: int = 0) -> Outcome:
     """So many requests from the schema at `url`, and a tenth as many damaged ones. A seed gives the same requests again."""
-    import hypothesis
     import schemathesis
 
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
