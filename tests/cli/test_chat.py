@@ -49,7 +49,7 @@ That is **all**.
 
 def answer(ask, index):
     question = ask.messages[-1].content
-    if "Find the mistake" in question:
+    if "There is a mistake" in question:
         return "```python\\ndef add(a, b):\\n    return a + b\\n```"
     if "Explain" in question:
         return "It takes away."

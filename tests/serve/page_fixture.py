@@ -39,7 +39,7 @@ def answer(ask: Ask, index: int) -> str:
     said, last = "\n".join(message.content for message in ask.messages), ask.messages[-1].content
     if last.startswith("Explain"):
         return EXPLANATION
-    if "Find the mistake" in said:
+    if "There is a mistake" in said:
         return WRONG if "== 99" in said else RIGHT if "sorted(numbers)[-2]" in said else BETTER
     for word, text in (("markup", HOSTILE), ("markdown", MARKDOWN), ("script", SCRIPT), ("forever", "on and " * 3000), ("nothing", "")):
         if word in last:
