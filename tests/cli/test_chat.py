@@ -321,7 +321,7 @@ def test_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for arguments, says in (
         (["--model", "codetune-bse", "-q", "x"], "did you mean 'codetune-base'?"),
         (["-q", " "], "the question is empty"),
-        (["--model", str(tiny_model), "-q", "word " * 999], "positions"),
+        (["--model", str(tiny_model), "-q", "word " * 999], "shorten it"),
         (["--model", str(tiny_model), "-q", "x", "--prompt-style", "alpaka"], "did you mean 'alpaca'?"),
         (["--model", str(tiny_model), "-q", "x", "--load", "nowhere.jsonl"], "nowhere.jsonl"),
     ):
