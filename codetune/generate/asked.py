@@ -44,3 +44,8 @@ def _encoded(prompt: str, tokenizer: TextTokenizer) -> list[int]:
     marks = tokenizer.infill_marks
     asks_with_marks = marks is not None and any(mark in prompt for mark in marks.tokens)
     return tokenizer.encode(prompt, with_bos=True, marks=asks_with_marks)
+
+
+def too_long(tokens: int, positions: str) -> str:
+    """What is said of a prompt that leaves no room; in words by which litellm (aider's client) knows the case."""
+    return f"the prompt has {tokens} tokens, so with an answer it is longer than the model's context length of {positions}: shorten it"

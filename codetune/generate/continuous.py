@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from codetune.errors import nearest
-from codetune.generate.asked import prompt_of
+from codetune.generate.asked import prompt_of, too_long
 from codetune.generate.lane import Lane, Row
 from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, TooLongError, UnknownModelError
 from codetune.generate.sampling import stream
@@ -100,7 +100,7 @@ class ContinuousEngine:
         if room < 1:
             own = f", of which {voice.virtual} are virtual tokens" if voice.virtual else ""
             positions = voice.loaded.family.max_positions
-            raise TooLongError(f"the prompt has {len(prompt)} tokens and the model's context is {positions} positions{own}: shorten it")
+            raise TooLongError(too_long(len(prompt), f"{positions}{own}"))
         taken = _Taken(tell, len(prompt), self._wake)
         rows = [
             Row(

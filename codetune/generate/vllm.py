@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from codetune.errors import UserError, nearest
-from codetune.generate.asked import prompt_of
+from codetune.generate.asked import prompt_of, too_long
 from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, TokenLogprob, TooLongError, UnknownModelError
 from codetune.models.load import load_tokenizer, read_config
 from codetune.models.names import resolve
@@ -75,7 +75,7 @@ class VllmEngine:
         with self._text:
             ids, stops = prompt_of(ask, model.prompt_style, model.styles, self._tokenizer, self._vocab_size)
         if (room := self._positions - len(ids)) < 1:
-            raise TooLongError(f"the prompt has {len(ids)} tokens and the model's context is {self._positions} positions: shorten it")
+            raise TooLongError(too_long(len(ids), str(self._positions)))
         if self._going >= self._waiting:
             raise BusyError(f"{self._going} requests are under way already, and at most {self._waiting} may be: try again later")
         kind = self._vllm.params.RequestOutputKind.DELTA

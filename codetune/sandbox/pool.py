@@ -71,6 +71,7 @@ class Sandbox:
         self._unsafe = unsafe
         self._workers: list[Runner] = []
         self._busy = threading.Lock()
+        self._stopping = threading.Event()
         self.fallback = ""
 
     def __enter__(self) -> Sandbox:
@@ -103,6 +104,10 @@ class Sandbox:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def stop(self) -> None:
+        """From another thread: give up what runs here, which raises UserError there within a second, and run nothing more."""
+        self._stopping.set()
 
     def close(self) -> None:
         """End all workers; nothing stays behind."""
@@ -140,7 +145,7 @@ class Sandbox:
         """Run generators of steps on all workers, and give back what they return, in order."""
         if not self._busy.acquire(timeout=3600):
             raise RuntimeError("the sandbox is busy with another iteration")
-        run = _Run(self._started(), self._count, lambda number: Worker(number, self._enclosed), jobs)
+        run = _Run(self._started(), self._count, lambda number: Worker(number, self._enclosed), jobs, self._stopping)
         try:
             yield from run.results()
         finally:
@@ -152,9 +157,10 @@ class _Run:
     """One pass over jobs: which worker runs which, what waits for an idle machine, and what is finished but not yet due."""
 
     def __init__(
-        self, workers: list[Runner], count: int, new_worker: Callable[[int], Runner], jobs: Iterator[Generator[Step, Outcome, Any]]
-    ) -> None:
-        self.workers, self.count, self.new_worker, self.jobs = workers, count, new_worker, jobs
+        self, workers: list[Runner], count: int, new_worker: Callable[[int], Runner], jobs: Iterator[Generator[Step, Outcome, Any]],
+        stopping: threading.Event,
+    ) -> None:  # fmt: skip
+        self.workers, self.count, self.new_worker, self.jobs, self.stopping = workers, count, new_worker, jobs, stopping
         self.active: dict[Runner, _Started] = {}
         self.alone: deque[_Started] = deque()  # to be run again with nothing beside it
         self.finished: dict[int, Any] = {}
@@ -163,6 +169,8 @@ class _Run:
 
     def results(self) -> Iterator[Any]:
         while True:
+            if self.stopping.is_set():
+                raise UserError("the sandbox was stopped: nothing more is run in it")
             self._fill()
             while self.given in self.finished:
                 self.given += 1

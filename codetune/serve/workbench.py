@@ -37,7 +37,7 @@ class Workbench:
         self._make = partial(Sandbox, workers=1, memory_mb=memory_mb, tier=tier, unsafe=unsafe)
         self._programs = Crew("programs", count, waiting)
         self._free = threading.Semaphore(count)
-        self._idle: list[Sandbox] = []
+        self._idle, self._all = list[Sandbox](), list[Sandbox]()
         self._opened, self._lock = contextlib.ExitStack(), threading.Lock()
         self._tier, self._missing, self._tried = "", missing, bool(missing)
 
@@ -74,10 +74,13 @@ class Workbench:
             yield self._using(partial(_loaded, program))
 
     def close(self) -> None:
-        """End all sandboxes, once what runs is through."""
-        self._programs.close()
+        """End all sandboxes; what runs in them is given up."""
         with self._lock:
             self._missing, self._tier, self._tried = "the server is ending", "", True
+            for sandbox in self._all:
+                sandbox.stop()
+        self._programs.close()
+        with self._lock:
             self._opened.close()
             self._idle.clear()
 
@@ -111,7 +114,9 @@ class Workbench:
                 self._idle.append(first)
 
     def _open(self) -> Sandbox:
-        return self._opened.enter_context(self._make())
+        sandbox = self._opened.enter_context(self._make())
+        self._all.append(sandbox)
+        return sandbox
 
 
 def _ran(program: str, stdin: str, timeout_s: float, arguments: Sequence[str], sandbox: Sandbox) -> RunResult:

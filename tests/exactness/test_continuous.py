@@ -152,7 +152,7 @@ def test_the_queue_is_bounded_and_what_is_given_up_frees_its_place(engine: Conti
 def test_what_cannot_be_answered_is_refused_at_once(engine: ContinuousEngine) -> None:
     for bad, error, words in (
         (Ask("bass", prompt="a"), UnknownModelError, "did you mean 'base'"),
-        (ask("a" * 96), TooLongError, "has 96 tokens and the model's context is 96 positions"),
+        (ask("a" * 96), TooLongError, "has 96 tokens, so with an answer it is longer than the model's context length of 96"),
         (ask(""), UserError, "the prompt is empty"),
         (Ask("base", prompt=(3, 61)), UserError, "vocabulary has 61"),
         (Ask("base", prompt="a", suffix="b"), UserError, "no marks for infilling"),

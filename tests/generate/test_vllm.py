@@ -115,7 +115,7 @@ def test_refusals_and_failures_are_one_line_of_their_kind() -> None:
     with engine(waiting=0) as (made, _):
         with pytest.raises(UnknownModelError, match=r"no model 'yours' is served: .*valid: codetune-base, mine"):
             made.submit(Ask("yours", QUESTION), lambda piece: None)
-        with pytest.raises(TooLongError, match="the prompt has 64 tokens and the model's context is 64 positions"):
+        with pytest.raises(TooLongError, match="has 64 tokens, so with an answer it is longer than the model's context length of 64:"):
             made.submit(Ask("mine", prompt=(5,) * 64), lambda piece: None)
         with pytest.raises(BusyError, match="0 requests are under way already, and at most 0 may be"):
             made.submit(Ask("mine", QUESTION), lambda piece: None)

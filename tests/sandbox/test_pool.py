@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -97,6 +98,16 @@ def test_limits_that_make_no_sense_are_refused_in_one_line(wrong: dict[str, int]
 def test_the_timeout_of_the_sandbox_overrides_the_problems() -> None:
     with Sandbox(workers=1, timeout_s=0.3) as sandbox:
         assert next(sandbox.check([("import time\ntime.sleep(9)\n" + RIGHT, ONE)])).verdict is Verdict.TIMEOUT_WALL
+
+
+def test_what_runs_can_be_given_up_from_another_thread() -> None:
+    with Sandbox(workers=1, memory_mb=256) as one:
+        stopping = threading.Timer(0.2, one.stop)
+        stopping.start()
+        with pytest.raises(UserError, match="was stopped"):
+            one.run("import time\ntime.sleep(60)")
+        with pytest.raises(UserError, match="was stopped"):
+            next(one.check([(RIGHT, ONE)]))
 
 
 def test_outside_a_with_statement_it_says_what_to_do() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -208,6 +213,41 @@ def test_closing_the_connection_frees_the_engine_and_keeps_what_was_written(tmp_
         kept = httpx.get(f"{url}/api/conversations/{conversation}").json()["exchanges"][0]["answers"]
     assert [answer["finish"] for answer in kept] == ["cancelled"] * 2
     assert all(answer["content"].startswith("word") and answer["num_tokens"] < 5000 for answer in kept)
+
+
+SERVER = """
+import sys, threading
+from pathlib import Path
+from running_server import serving
+from codetune.generate.fake_live import FakeLiveEngine
+from codetune.serve.assistant import Assistant
+from codetune.serve.history import History
+engine = FakeLiveEngine(lambda ask, index: "word " * 5000, ("base",), pause_s=0.01)
+with serving(Assistant(engine, history=History(Path(sys.argv[1])))) as url:
+    print(url, flush=True)
+    threading.Event().wait(60)
+"""
+
+
+def test_what_was_streamed_before_a_kill_of_the_server_is_kept(tmp_path: Path) -> None:
+    """All but the last half second of it."""
+    path, places = tmp_path / "assistant.sqlite", [str(Path(__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(path)], stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        read = ""
+        body = {"content": "x", "models": ["base"]}
+        with contextlib.suppress(httpx.HTTPError), httpx.stream("POST", f"{url}/api/ask", json=body) as answer:
+            for line in answer.iter_lines():
+                read += json.loads(line[6:]).get("text", "") if line else ""
+                if len(read.split()) > 100:  # at a hundredth of a second each, at least
+                    os.kill(server.pid, signal.SIGKILL)
+    with closing(History(path)) as history:
+        (kept,) = history.exchanges(history.conversations()[0].id)[0].answers
+    assert (kept.finish, kept.num_tokens) == ("cancelled", len(kept.content.split()))
+    assert read.startswith(kept.content)
+    assert len(kept.content.split()) > 30
 
 
 def test_a_history_that_fails_on_the_way_ends_the_answer_and_says_why(tmp_path: Path) -> None:

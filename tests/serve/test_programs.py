@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import CancelledError, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,16 @@ def test_what_waits_is_bounded() -> None:
         wait(taken)
         assert [each.result().stdout for each in taken] == ["1\n", "1\n"]
         assert small.run("print(3)").result().stdout == "3\n"
+
+
+def test_the_end_of_the_server_waits_for_no_program() -> None:
+    bench = Workbench(workers=1, memory_mb=256)
+    assert bench.tier
+    running, waiting = (bench.run("import time\ntime.sleep(100)") for _ in range(2))
+    bench.close()
+    assert waiting.cancelled() or waiting.exception()
+    with pytest.raises((UserError, CancelledError)):
+        running.result()
 
 
 def test_without_a_sandbox_nothing_runs_and_the_reason_is_said(tmp_path: Path) -> None:
