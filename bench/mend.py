@@ -30,6 +30,7 @@ from codetune.errors import UserError
 from codetune.generate.live import LiveEngine
 from codetune.mending import Asking, mend
 from codetune.prompts.extract import extract_program, program_of
+from codetune.prompts.mending import question
 from codetune.records import Message, Problem, Verdict
 from codetune.score.execution import Checker
 from codetune.score.statistics import wilson_interval
@@ -122,7 +123,7 @@ def mended_in(program: str, problem: Problem, asking: Asking, rounds: int, check
 
 def resampled_in(problem: Problem, ask: Callable[[tuple[Message, ...]], str], rounds: int, checker: Checker) -> int:
     """The try that passed where the problem is asked anew each time, 0 for none."""
-    asked = (Message("user", f"{problem.instruction}\n{problem.input}" if problem.input else problem.instruction),)
+    asked = (question(problem),)
     for number in range(1, rounds + 1):
         (result,) = checker.check([(extract_program(ask(asked), problem), problem)])
         if result.verdict is Verdict.PASSED:

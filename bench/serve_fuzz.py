@@ -2,10 +2,11 @@
 
     python -m bench serve-fuzz [--requests 10000] [--url http://127.0.0.1:8000 --model NAME] [--out results.json]
 
-Half of the requests keep to the schema (most of them name a model that is there, so that they are answered), half break it in one place.
-After each, schemathesis checks: no 5xx, only statuses, content types, headers and bodies that the schema names, and that what breaks the
-schema is refused. As many again as a tenth of them are right requests with some bytes damaged, which must be answered in the protocol's
-form and without a 5xx. It ends with exit code 1 where anything failed.
+Seven in ten go to the two routes of the protocol that write, the rest to all others, those of the page among them. Half of the requests
+keep to the schema (most of them name a model that is there, so that they are answered), half break it in one place. After each,
+schemathesis checks: no 5xx, only statuses, content types, headers and bodies that the schema names, and that what breaks the schema is
+refused. About a tenth as many more are right requests with some bytes damaged, which must be answered in the protocol's form and without
+a 5xx. It ends with exit code 1 where anything failed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from bench.environment import say
 
 WHAT = "The server against 10,000 requests made from its own schema: no 5xx, nothing that the schema does not say."
 HOW_LONG = "About five minutes."
-SHARES = {"/health": 0.01, "/v1/models": 0.01, "/v1/models/{model}": 0.06, "/v1/chat/completions": 0.46, "/v1/completions": 0.46}
+SHARES = {"/health": 0.01, "/v1/models": 0.01, "/v1/models/{model}": 0.06, "/v1/chat/completions": 0.31, "/v1/completions": 0.31}
+PAGE_SHARE = 0.3  # of all requests, where the page's routes are served, alike for each of them
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
     "response_schema_conformance", "negative_data_rejection", "allow_header_conformance",
@@ -54,10 +56,13 @@ def fuzz(url: str, model: str, requests: int, seed: int = 0) -> Outcome:
 
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     outcome = Outcome()
-    for path, share in SHARES.items():
-        method = "POST" if path.endswith("completions") else "GET"
-        for kind in ("right", "wrong") if method == "POST" else ("right",):  # without a body nothing can be wrong
-            _ask(schema[path][method], kind, max(1, round(requests * share * (0.5 if method == "POST" else 1))), model, seed, outcome)
+    routes = [(path, method) for path, item in schema.raw_schema["paths"].items() for method in item]
+    page_routes = sum(path not in SHARES for path, _ in routes)
+    for path, method in routes:
+        share = PAGE_SHARE / page_routes if path not in SHARES else SHARES[path] / (1 if page_routes else 1 - PAGE_SHARE)
+        kinds = ("right", "wrong") if method in ("post", "patch") else ("right",)  # without a body nothing can be wrong
+        for kind in kinds:
+            _ask(schema[path][method.upper()], kind, max(1, round(requests * share / len(kinds))), model, seed, outcome)
     return outcome
 
 
@@ -88,7 +93,7 @@ def _ask(operation: Any, kind: str, count: int, model: str, seed: int, outcome: 
         except FailureGroup as group:
             for failure in group.exceptions:
                 outcome.failures.setdefault(f"{operation.label}: {failure.title}", f"{failure}\n{case.as_curl_command()}")
-        if kind == "right" and isinstance(case.body, dict) and dice.random() < 0.2:
+        if kind == "right" and isinstance(case.body, dict) and "{" not in operation.path and dice.random() < 0.2:
             _damage(session, operation.base_url.rstrip("/") + operation.path, case.body, dice, outcome)
 
     settings = hypothesis.settings(
@@ -103,7 +108,9 @@ def _ask(operation: Any, kind: str, count: int, model: str, seed: int, outcome: 
 
 def _make_answerable(case: Any, model: str, dice: random.Random) -> None:
     """Most right requests name a model that is there and are right in what the schema cannot say."""
-    if isinstance(case.body, dict) and dice.random() < 0.9:
+    if case.path.startswith("/api/"):
+        _make_answerable_by_the_page(case, model, dice)
+    elif isinstance(case.body, dict) and dice.random() < 0.9:
         case.body["model"] = model
         case.body.pop("prompt_style", None)
         turns = case.body.get("messages")
@@ -119,6 +126,20 @@ def _make_answerable(case: Any, model: str, dice: random.Random) -> None:
         case.body.pop("max_completion_tokens", None)
     elif isinstance(case.path_parameters, dict) and "model" in case.path_parameters and dice.random() < 0.3:
         case.path_parameters["model"] = model
+
+
+def _make_answerable_by_the_page(case: Any, model: str, dice: random.Random) -> None:
+    """Ids cannot be guessed: what needs one is mostly answered that there is none."""
+    body = case.body if isinstance(case.body, dict) and dice.random() < 0.9 else {}
+    if "models" in body:
+        body |= {"models": [model] * min(2, len(body["models"])), "content": body["content"] + "?"}
+        body |= {"blind": len(body["models"]) == 2, "conversation_id": None}
+    if "model" in body:
+        body["model"] = model
+    if "tests" in body and dice.random() < 0.7:
+        body["tests"] = "assert True"
+    if "models" in body or "model" in body:
+        body |= {"prompt_style": None, "decoding": {"max_new_tokens": _TOKENS}}
 
 
 def _shortened(prompt: Any) -> Any:

@@ -11,8 +11,10 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -58,13 +60,19 @@ def main(queue: int, words: int, pause_s: float) -> None:
     from codetune.generate.fake_live import FakeLiveEngine
     from codetune.serve.app import make_app
     from codetune.serve.assistant import Assistant
+    from codetune.serve.history import FILE, History
+    from codetune.serve.workbench import Workbench
 
     engine = FakeLiveEngine(lambda ask, index: "word " * words, ("fake", "other"), pause_s, queue)
-    with socket.socket() as listening:
+    with (
+        socket.socket() as listening, tempfile.TemporaryDirectory() as name, contextlib.closing(History(Path(name) / FILE)) as history,
+        contextlib.closing(Workbench()) as workbench,
+    ):  # fmt: skip
+        assistant = Assistant(engine, folder=Path(name), runs_root=Path(name), workbench=workbench, history=history)
         listening.bind(("127.0.0.1", 0))
         listening.listen(512)
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-        uvicorn.Server(uvicorn.Config(make_app(Assistant(engine)), log_level="error", timeout_graceful_shutdown=1)).run([listening])
+        uvicorn.Server(uvicorn.Config(make_app(assistant), log_level="error", timeout_graceful_shutdown=1)).run([listening])
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def make_session(talk: Talk, tier: TierFlags, say: Console) -> Session:
 
 def start(session: Session, asked: str | None, saved: Path | None = None) -> None:
     """Answer what is asked, or talk until the end where nothing is; `saved` is a talk to go on with."""
-    session.say.print(status(session.talk), style="dim")
+    session.note(status(session.talk))
     if saved is not None:
         load(session, saved)
     if asked is not None:

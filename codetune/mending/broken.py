@@ -6,10 +6,11 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from codetune.mending.source import Definition, Source, lines_of, newline_of, span
+from codetune.mending.source import Definition, Source, bound, lines_of, newline_of, span
 
 _OPENS = re.compile(r"(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)")
 _BEGINS = re.compile(r"@|(?:async[ \t]+)?(?:def|class)\b|import\b|from\b|if[ \t]+__name__|[A-Z_][A-Z0-9_]*[ \t]*[:=]")
+_SETS = re.compile(r"(\w+)[ \t]*(?::[^=\n]+)?=(?!=)")
 _METHOD = re.compile(r"^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 
 
@@ -22,9 +23,9 @@ def into_broken(program: str, new: Source) -> str | None:
         mended = _put(lines, new, given, narrow, newline_of(program))
         if mended != program and _compiles(mended):
             return mended
-    names = {match[1] for line in lines if (match := _OPENS.match(line))}
+    names = {match[1] for line in lines if (match := _OPENS.match(line) or _SETS.match(line))}
     whole = "".join(new.lines)
-    return whole if names <= given.keys() and _keeps_methods(program, whole) and _compiles(whole) else None
+    return whole if names <= set().union(*map(bound, new.tree.body)) and _keeps_methods(program, whole) and _compiles(whole) else None
 
 
 def _put(lines: list[str], new: Source, given: dict[str, Definition], narrow: bool, end: str) -> str:

@@ -12,7 +12,7 @@ from codetune.mending.patches import patch
 from codetune.mending.shown import Desk
 from codetune.mending.source import Definition, Source, bound, reached
 from codetune.mending.splice import splice
-from codetune.prompts.extract import extract_code
+from codetune.prompts.extract import code_blocks, extract_code
 from codetune.prompts.mending import Fault, question, wish
 from codetune.records import AssertTest, Message, Problem, ProgramResult, StdioTest, Verdict
 from codetune.sandbox.names import parse as parse_code
@@ -74,8 +74,7 @@ def best(rounds: Iterable[Round]) -> Round:
 def _round(tried: list[Round], current: Round, answer: str, problem: Problem, checker: Checker, name: str) -> Round:
     """What an answer comes to. What was checked before is not checked again."""
     number, given = len(tried), tried[0].program
-    script = all(isinstance(test, StdioTest) for test in problem.tests)
-    mended = splice(current.program, extract_code(answer, _name(problem, current.program)), _wanted(problem), script)
+    mended = _spliced(current.program, answer, problem)
     if mended is None:
         return replace(current, number=number, answer=answer, remark="the answer holds no code for this file")
     known = next((one for one in tried if one.program == mended), None)
@@ -87,8 +86,23 @@ def _round(tried: list[Round], current: Round, answer: str, problem: Problem, ch
     return Round(number, mended, _check(checker, mended, problem), patch(given, mended, name), answer, remark=remark)
 
 
+def _spliced(program: str, answer: str, problem: Problem) -> str | None:
+    """The program with what the answer has for it. Several blocks count together, the last word of each name being the one that counts:
+    many models show the faulty code before the mended one, or each function in a block of its own."""
+    script = all(isinstance(test, StdioTest) for test in problem.tests)
+    codes = [extract_code(answer, _name(problem, program)), "\n\n".join(code_blocks(answer))]
+    found = [splice(program, code, _wanted(problem), script) for code in (codes if script else reversed(codes))]
+    return next((one for one in found if one not in (None, program)), found[0] or found[1])
+
+
 def _questions(current: Round, tried: list[Round], problem: Problem, desk: Desk) -> Iterator[tuple[Message, ...]]:
-    """The question, then shorter ones for a model that it does not fit: with what matters of the code, then with one test."""
+    """The question, then shorter ones for a model that it does not fit: with what matters of the code, then with one test.
+
+    After an answer without code, or one that was there before, the program's purpose is asked for anew, where it is known: a model that
+    was tuned for such wishes and not for mending has another chance.
+    """
+    if problem.instruction and any(one.program == tried[-1].program for one in tried[:-1]):
+        yield (question(problem),)
     view = desk.view(current.program, current.result)
     code, name = current.program, _name(problem, current.program)
     fault = Fault(code, view.error, view.tests, name, problem.instruction, view.stdout, _on_tries(current, tried))

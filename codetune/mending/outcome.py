@@ -46,7 +46,8 @@ def in_a_line(one: Round) -> str:
     result = one.result
     counts = f"{result.tests_passed} of {result.tests_run} tests pass" if result.tests_run else "no test could run"
     said = f"round {one.number}: {'passed' if one.passed else result.verdict.value}, {counts}"
-    return "; ".join(part for part in (f"{said}: {result.detail}" if result.detail else said, one.remark) if part)
+    at = f" (line {result.line})" if result.line else ""
+    return "; ".join(part for part in (f"{said}: {result.detail}{at}" if result.detail else said, one.remark) if part)
 
 
 def notes(mended: Mended) -> list[str]:

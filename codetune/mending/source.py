@@ -63,7 +63,9 @@ def named(body: Sequence[ast.stmt]) -> dict[Key, ast.stmt]:
     for number, statement in enumerate(body):
         start, stop = spans[number]
         shares = (number and spans[number - 1][1] > start) or (number + 1 < len(body) and spans[number + 1][0] < stop)
-        if (key := key_of(statement)) and not shares:
+        key = key_of(statement)
+        wraps = key in found and isinstance(found[key], Definition) and not isinstance(statement, Definition)  # `f = cache(f)`
+        if key and not shares and not wraps:
             found[key] = statement
     return found
 

@@ -21,7 +21,7 @@ def splice(program: str, answer: str, wanted: Collection[str] = (), script: bool
 
     Taken are functions, methods, classes and constants that the program has, too, names that are `wanted` (by its tests) and that it
     lacks, and what these use: imports, helpers. A `script` is told by what it prints: there an answer that has all of its definitions
-    stands for the whole of it, as for a program that has no definition.
+    stands for the whole of it. So does, for a program without any definition, an answer that sets all the names that it sets.
     """
     new = Source.of(answer)
     if new is None or not new.tree.body:
@@ -31,8 +31,9 @@ def splice(program: str, answer: str, wanted: Collection[str] = (), script: bool
         mended = into_broken(program, new)
         return None if mended is None else _spliced(mended, answer, wanted) or mended
     defined = {key_of(one) for one in old.tree.body if isinstance(one, Definition)}
-    if not defined - {None} or (script and defined <= named(new.tree.body).keys()):
-        return None if _is_only_talk(old, new) else _with_lines_of(program, answer)
+    bare = not any(isinstance(node, Definition) for node in ast.walk(old.tree)) and _bound(old) <= _bound(new)
+    if bare or (script and defined <= named(new.tree.body).keys()):
+        return None if _is_only_talk(new) else _with_lines_of(program, answer)
     return _spliced(program, answer, wanted)
 
 
@@ -52,7 +53,7 @@ def _spliced(program: str, answer: str, wanted: Collection[str]) -> str | None:
     merge = _Merge(old, new)
     changes = list(merge.replaced(old.tree.body, new.tree.body, ""))
     changes += merge.lone_methods()
-    have = set().union(*map(bound, old.tree.body))
+    have = _bound(old)
     asked = {name for name in wanted if name not in have}
     needs = set().union(*map(used, merge.matched)) - have
     changes += merge.added(needs | asked, min((change.start for change in changes), default=None))
@@ -111,7 +112,7 @@ class _Merge:
 
     def added(self, names: set[str], before: int | None) -> Iterator[_Change]:
         """What the file lacks of the names, and what that uses in turn: imports to the imports, all else before the first change."""
-        have = set().union(*map(bound, self.old.tree.body))
+        have = _bound(self.old)
         ours = {id(one) for one in self.matched}
         chosen = [one for one in reached(self.new.tree.body, names) if not bound(one) <= have and id(one) not in ours]
         taken = [one for one in chosen if not isinstance(one, ast.Import | ast.ImportFrom)]
@@ -182,13 +183,17 @@ def _applied(program: str, changes: Sequence[_Change]) -> str:
     return "".join(lines)
 
 
+def _bound(source: Source) -> set[str]:
+    return set().union(*map(bound, source.tree.body))
+
+
 def _with_lines_of(program: str, answer: str) -> str:
     """The answer as the whole file."""
     end = newline_of(program)
     return "".join(line.rstrip("\r\n") + end for line in lines_of(answer.strip("\r\n")))
 
 
-def _is_only_talk(old: Source, new: Source) -> bool:
+def _is_only_talk(new: Source) -> bool:
     """A word or two that happens to be Python is no program."""
     return all(isinstance(one, ast.Expr) and isinstance(one.value, ast.Name | ast.Constant) for one in new.tree.body)
 

@@ -62,6 +62,11 @@ def extract_code(text: str, entry_point: str = "", cut: bool = True) -> str:
     return best or max(chosen, key=len)
 
 
+def code_blocks(text: str) -> list[str]:
+    """The fenced Python blocks of an answer that parse, in order; what a reasoning model thought is no part of its answer."""
+    return [block for block in _blocks(text.rpartition("</think>")[2]) if block.strip() and parse(block) is not None]
+
+
 def parseable_prefix(text: str, before: str = "", after: str = "") -> str:
     """The longest run of whole lines from the start of `text` that is Python between `before` and `after`; "" where none is."""
     lines = re.findall(r"[^\n]*\n|[^\n]+", text)

@@ -51,8 +51,8 @@ def wish(fault: Fault) -> Problem:
 
 
 def question(problem: Problem) -> Message:
-    """The same wish as one turn of a conversation: the text that most prompt styles make of instruction and input."""
-    return Message("user", f"{problem.instruction}\n{problem.input}")
+    """A wish as one turn of a conversation: the text that most prompt styles make of instruction and input."""
+    return Message("user", f"{problem.instruction}\n{problem.input}" if problem.input else problem.instruction)
 
 
 def explain(program: str, result: ProgramResult) -> tuple[Message, ...]:

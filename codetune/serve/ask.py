@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from codetune.config import DecodingConfig
+from codetune.errors import UserError
 from codetune.generate.live import CANCELLED, FAILED, Ask, Piece, ServedModel, TooLongError
 from codetune.records import Json, Message
 from codetune.serve.api import PAGE, errors
@@ -24,6 +26,7 @@ from codetune.serve.history import Answer, Asked, Exchange, History
 from codetune.serve.shown import shown_answer, shown_exchange
 from codetune.serve.writing import GoneError, TimeLimitError, Writing
 
+_log = logging.getLogger(__name__)
 _KEPT_EVERY_S = 0.5  # so much of an answer is lost when the server is killed
 _MOST_EXCHANGES = 100  # of a conversation are given to a model, the latest
 
@@ -46,7 +49,7 @@ def ask_routes(assistant: Assistant, history: History) -> APIRouter:
             raise invalid("a blind vote is between two models: give two", "models")
         if not body.content.strip():
             raise invalid("the question is empty: write one", "content")
-        models = find_models(assistant.engine, body.models)
+        models = await find_models(assistant.engine, body.models, body.prompt_style)
         if body.blind:
             secrets.SystemRandom().shuffle(models)
         before = await asyncio.to_thread(history.exchanges, body.conversation_id) if body.conversation_id else ()
@@ -126,7 +129,8 @@ class _Dialogue:
         for pump in self._pumps:
             pump.cancel()
         for side in self._sides:
-            side.end(CANCELLED)
+            if failure := side.end(CANCELLED):
+                _log.error("%s", failure)
 
     async def _pump(self, side: _Side) -> None:
         """From the engine to the queue, until the answer has ended; None where nobody reads any more."""
@@ -143,7 +147,7 @@ class _Dialogue:
             return
         except Exception as error:
             finish, message = CANCELLED if isinstance(error, TimeLimitError) else FAILED, as_protocol(error).message
-        side.end(finish)
+        message = side.end(finish) or message
         if message:
             self._told.put_nowait({"type": "error", "side": number, "message": message})
         self._told.put_nowait({"type": "end", "side": number, "answer": shown_answer(side.answer, withheld=self._exchange.is_open)})
@@ -170,9 +174,14 @@ class _Side:
             self._history.keep(self.answer)
             self._kept_at = now
 
-    def end(self, finish: str) -> None:
-        """Once: what comes later is nothing new."""
-        if not self.answer.finish:
-            self.writing.cancel()
-            self.answer = dataclasses.replace(self.answer, finish=finish, seconds=time.monotonic() - self._started)
+    def end(self, finish: str) -> str:
+        """Once: what comes later is nothing new. Why the answer could not be kept, where it could not."""
+        if self.answer.finish:
+            return ""
+        self.writing.cancel()
+        self.answer = dataclasses.replace(self.answer, finish=finish, seconds=time.monotonic() - self._started)
+        try:
             self._history.keep(self.answer)
+        except UserError as error:
+            return str(error)
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from codetune.config import DecodingConfig
 from codetune.errors import nearest
 from codetune.generate.live import LiveEngine, ServedModel, UnknownModelError
 from codetune.records import Json
+from codetune.serve.errors import invalid
 from codetune.serve.settings import ServeSettings
 
 
@@ -37,10 +39,13 @@ def shown_decoding(decoding: DecodingConfig) -> Json:
     return {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
 
 
-def find_models(engine: LiveEngine, names: Sequence[str]) -> list[ServedModel]:
-    """The served models of these names, in order. Raises UnknownModelError."""
-    served = {model.name: model for model in engine.models()}
+async def find_models(engine: LiveEngine, names: Sequence[str], prompt_style: str | None = None) -> list[ServedModel]:
+    """The served models of these names, in order, all of which know the style. Raises UnknownModelError and ProtocolError."""
+    served = {model.name: model for model in await asyncio.to_thread(engine.models)}  # an engine may have to ask a server
     for name in names:
         if name not in served:
             raise UnknownModelError(f"no model {name!r} is served: {nearest(name, served)}")
+        if prompt_style is not None and prompt_style not in served[name].styles:
+            said = f"{name} cannot be asked in prompt style {prompt_style!r}: {nearest(prompt_style, served[name].styles)}"
+            raise invalid(said, "prompt_style")
     return [served[name] for name in names]

@@ -23,7 +23,7 @@ from codetune.serve.settings import LOOPBACK, ServeSettings
 # Without a key: the page itself knows nothing, and an address of a study's report has a key of its own (a frame sends no header).
 _OPEN = re.compile(r"/|/health|/favicon\.ico|/static/.*|/studies/[^/]+/key-[0-9a-f]{64}/.*")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
-_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _GRACE_S = 5.0  # a route ends its answer in the protocol's form at the limit; this is for whatever does not
 
 
@@ -97,7 +97,8 @@ class Guard:
                     if size > most:
                         raise _too_large(most)
                     if not message.get("more_body", False):
-                        return _with_whole_characters(b"".join(parts))
+                        body = b"".join(parts)
+                        return _with_whole_characters(body) if "json" in headers.get("content-type", "").lower() else body
         except TimeoutError:
             raise ProtocolError(408, f"the body did not arrive within {self._settings.body_timeout_s:g} s", None, "timeout") from None
 
@@ -162,10 +163,19 @@ def _too_large(most: int) -> ProtocolError:
 
 
 def _with_whole_characters(body: bytes) -> bytes:
-    """The body. Raises ProtocolError where JSON's escapes make half a surrogate pair, which no tokenizer, file or database can take."""
-    if _HALF_PAIR.search(body):
+    """The body. Raises ProtocolError where it makes half a surrogate pair, which no tokenizer, file or database can take.
+
+    Python's JSON reads UTF-16 as well, and lets such halves pass; the standard (RFC 8259) wants UTF-8.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # as UTF-16 has it; in JSON it is an escape
+        raise invalid("the body is not JSON in UTF-8: send it so", None, "invalid_json")
+    if _HALF_PAIR.search(text):
         try:
-            json.dumps(json.loads(body), ensure_ascii=False).encode()
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
         except UnicodeEncodeError:
             said = "the body has half a surrogate pair, which is no character: send whole characters"
             raise invalid(said, None, "invalid_json") from None

@@ -98,7 +98,7 @@ def _noted(body: Rate | Vote | Edit, history: History, feedback: Feedback) -> Js
 async def _mended_row(body: Mended, assistant: Assistant, bench: Workbench) -> Json:
     """A wish and the program that fulfils it. Raises ProtocolError where the sandbox does not find that the tests were failed before and
     pass now: what nothing has shown to be right is not learned."""
-    (model,) = find_models(assistant.engine, [body.model])
+    (model,) = await find_models(assistant.engine, [body.model])
     await require_sandbox(bench)
     problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code, body.stdin)
     before, after = [await asyncio.wrap_future(bench.test(program, problem)) for program in (body.code, body.mended)]

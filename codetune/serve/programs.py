@@ -51,6 +51,7 @@ class MendBody(Body):
     code: str
     tests: str
     model: str
+    question: str = ""  # what the program is for
     entry_point: str = ""
     rounds: int | None = Field(None, ge=1)
     stdin: str | None = None
@@ -78,7 +79,7 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
 
     @routes.post("/api/explain", responses=STREAM)
     async def explained(body: ExplainBody, request: Request) -> EventStream:
-        (model,) = find_models(assistant.engine, [body.model])
+        (model,) = await find_models(assistant.engine, [body.model], body.prompt_style)
         why = explain(body.code, ProgramResult(_verdict(body.error), body.error))
         ask = Ask(model.name, why, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
         writing = Writing(assistant.engine, [ask], request.receive, settings.timeout_s)
@@ -88,8 +89,9 @@ def program_routes(assistant: Assistant, bench: Workbench) -> APIRouter:
     @routes.post("/api/mend", responses=STREAM)
     async def mended(body: MendBody, request: Request) -> EventStream:
         await require_sandbox(bench)
-        (model,) = find_models(assistant.engine, [body.model])
+        (model,) = await find_models(assistant.engine, [body.model], body.prompt_style)
         problem = await asyncio.to_thread(problem_of, body.tests, body.entry_point, body.code, body.stdin)
+        problem = replace(problem, instruction=body.question)
         ask = Ask(model.name, decoding=body.decoding.config(settings), prompt_style=body.prompt_style)
         mending = Mending(assistant.engine, ask, request.receive, settings.timeout_s)
         mending.begin(mends, body.code, problem, bench, min(body.rounds or settings.rounds, settings.rounds))

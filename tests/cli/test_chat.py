@@ -18,6 +18,7 @@ from codetune.cli.chat import make_session, start
 from codetune.cli.main import run
 from codetune.cli.output import to_stderr
 from codetune.cli.running import TierFlags
+from codetune.cli.terminal.commands import COMMANDS
 from codetune.config import DecodingConfig
 from codetune.generate.fake_live import FakeLiveEngine
 from codetune.generate.live import Ask
@@ -29,6 +30,7 @@ PROGRAM = '''
 from codetune.cli.chat import make_session, start
 from codetune.cli.output import to_stderr
 from codetune.cli.running import TierFlags
+from codetune.cli.terminal.commands import COMMANDS
 from codetune.config import DecodingConfig
 from codetune.generate.fake_live import FakeLiveEngine
 from codetune.serve.talk import Talk
@@ -49,10 +51,10 @@ That is **all**.
 
 def answer(ask, index):
     question = ask.messages[-1].content
-    if "Find the mistake" in question:
-        return "```python\\ndef add(a, b):\\n    return a + b\\n```"
     if "Explain" in question:
         return "It takes away."
+    if "return a - b" in question:  # to be mended
+        return "```python\\ndef add(a, b):\\n    return a + b\\n```"
     if "count" in question:
         return "".join(f"number{n} " for n in range(2000))
     if "turns" in question:
@@ -242,6 +244,17 @@ def test_what_is_set_is_asked_with_and_a_mistake_ends_nothing(typed: Typed) -> N
         assert text in said
 
 
+def test_lines_that_belong_together_are_one_question(typed: Typed) -> None:
+    asked: list[str] = []
+
+    def answer(ask: Ask, index: int) -> str:
+        asked.append(ask.messages[-1].content)
+        return "yes"
+
+    typed(answer, "one\\", "two", "why?", "```", "x = 1", "/quit", "```", "open", "```", "to the end")
+    assert asked == ["one\ntwo", "why?", "```\nx = 1\n/quit\n```", "open", "```\nto the end"]
+
+
 def test_a_talk_goes_on_where_the_last_one_ended(typed: Typed, tmp_path: Path) -> None:
     def turns(ask: Ask, index: int) -> str:
         return f"turn {len(ask.messages)}"
@@ -263,14 +276,27 @@ def test_the_shipped_model_answers_on_stdout_alone(monkeypatch: pytest.MonkeyPat
     assert said.startswith("codetune-base · instruction · greedy · at most 8 tokens\n")
 
 
-def test_a_reader_that_leaves_is_no_mistake(tmp_path: Path) -> None:
-    """As in `codetune chat -q ... | head -1`: the answer goes on beyond what the pipe takes."""
+def one_question() -> str:
+    """The program as the command line has it, with `-q count`."""
     script = PROGRAM.replace("start(session, None)", "start(session, 'count')")
     dispatch = f"main._dispatch = lambda arguments: exec({script!r}, {{}})"
-    wrapped = "\n".join(["import sys", "from codetune.cli import main", dispatch, "sys.exit(main.run([]))"])
+    return "\n".join(["import sys", "from codetune.cli import main", dispatch, "sys.exit(main.run([]))"])
+
+
+def test_ctrl_c_ends_a_single_question(tmp_path: Path) -> None:
+    with terminal(one_question(), state=tmp_path / "state") as process:
+        process.expect("number99")
+        process.send(CTRL_C)
+        process.expect("interrupted")
+        assert process.wait() == 130
+    assert not (tmp_path / "state" / "chat" / "last.jsonl").exists()  # the last talk stays the last talk
+
+
+def test_a_reader_that_leaves_is_no_mistake(tmp_path: Path) -> None:
+    """As in `codetune chat -q ... | head -1`: the answer goes on beyond what the pipe takes."""
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", wrapped], stdout=writing, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", one_question()], stdout=writing, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         env=os.environ | {"CODETUNE_STATE": str(tmp_path)},
     )  # fmt: skip
     os.close(writing)
@@ -295,7 +321,7 @@ def test_mistakes_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for arguments, says in (
         (["--model", "codetune-bse", "-q", "x"], "did you mean 'codetune-base'?"),
         (["-q", " "], "the question is empty"),
-        (["--model", str(tiny_model), "-q", "word " * 999], "positions"),
+        (["--model", str(tiny_model), "-q", "word " * 999], "shorten it"),
         (["--model", str(tiny_model), "-q", "x", "--prompt-style", "alpaka"], "did you mean 'alpaca'?"),
         (["--model", str(tiny_model), "-q", "x", "--load", "nowhere.jsonl"], "nowhere.jsonl"),
     ):
@@ -313,3 +339,8 @@ def test_a_device_that_is_not_there_is_one_line(
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run(["chat", "--model", str(tiny_model), "-q", "Add.", "--device", "cuda"]) == 2
     assert "codetune: device 'cuda' is not on this machine, which has" in capsys.readouterr().err
+
+
+def test_the_page_has_all_commands() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    assert not [command.usage for command in COMMANDS.values() if "| `" + command.usage.replace("|", "\\|") + "` |" not in page]

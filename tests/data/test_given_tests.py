@@ -175,7 +175,7 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=20))).map("\n".join))
 def test_no_text_gives_a_traceback(text: str) -> None:
     with contextlib.suppress(UserError):

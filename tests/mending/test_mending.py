@@ -136,6 +136,24 @@ def test_the_same_answer_again_is_said_and_not_run_again(sandbox: Sandbox) -> No
     assert best(rounds) is rounds[0]
 
 
+def test_several_blocks_of_an_answer_count_together(sandbox: Sandbox) -> None:
+    faulty = MEDIAN[MEDIAN.index("def median") : MEDIAN.index("def other")]
+    helped = GOOD.replace("sorted(xs)\n", "_sorted(xs)\n")
+    helper = "def _sorted(xs):\n    return sorted(xs)\n"
+    for blocks in ((faulty, GOOD), (helped, helper), (helper, helped), (GOOD, "print(median([1, 2]))\n", "median([1,\n")):
+        answer = "<think>```python\ndef median(xs):\n    return 0\n```</think>" + "".join(f"So:\n```python\n{each}```\n" for each in blocks)
+        rounds, _ = tried(sandbox, MEDIAN, problem(*EVEN), answer)
+        assert rounds[-1].passed, blocks
+
+
+def test_after_an_answer_that_led_nowhere_the_purpose_is_asked_for_anew(sandbox: Sandbox) -> None:
+    tests = problem(*EVEN, instruction="Write `median(xs)`, the middle of a list of numbers.")
+    rounds, script = tried(sandbox, MEDIAN, tests, "?", "def median(xs):\n    return None\n", GOOD)
+    assert rounds[-1].passed
+    assert [asked == tests.instruction for asked in script.asked] == [False, True, False]
+    assert all(asked.startswith(tests.instruction) for asked in script.asked)
+
+
 def test_answers_that_delete_or_break_things_cost_the_file_nothing(sandbox: Sandbox) -> None:
     rounds, _ = tried(
         sandbox, MEDIAN, problem(*EVEN), "def other():\n    return 1\n", "def median(xs:\n", "def median(xs):\n    return 'a\n"
@@ -170,13 +188,12 @@ def test_scripts_are_mended_as_a_whole_and_their_output_is_told(sandbox: Sandbox
 
 
 def test_tests_that_only_hold_together_are_told_as_a_whole(sandbox: Sandbox) -> None:
-    counter = (
-        "class Counter:\n    def __init__(self):\n        self.n = 0\n    def more(self):\n        self.n += 2\n        return self.n\n"
-    )
-    tests = problem("assert c.more() == 1", "assert c.more() == 2", setup="c = Counter()")
-    rounds, script = tried(sandbox, counter, tests, counter.replace("+= 2", "+= 1"))
+    counter = "class Counter:\n    n = -1\n    def more(self):\n        self.n += 1\n        return self.n + 1\n"
+    tests = problem("assert c.more() == 1", "assert c.more() == 2", "assert c.more() == 5", setup="c = Counter()")
+    rounds, script = tried(sandbox, counter, tests, counter.replace("self.n + 1\n", "self.n ** 2 + 1\n"))
     assert rounds[-1].passed
-    assert "This does not hold: assert c.more() == 1" in script.asked[0]
+    assert "This does not hold: assert c.more() == 5\n" in script.asked[0]
+    assert "tests:\nassert c.more() == 1\nassert c.more() == 2\nassert c.more() == 5\n" in script.asked[0]
 
 
 def test_what_does_not_fit_is_asked_with_what_matters_of_the_file(sandbox: Sandbox) -> None:

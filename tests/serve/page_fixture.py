@@ -25,7 +25,10 @@ BETTER = "def second_largest(numbers):\n    return sorted(numbers)[-2]"
 RIGHT = "def second_largest(numbers):\n    found = sorted(set(numbers))\n    return found[-2] if len(found) > 1 else None"
 TESTS = "assert second_largest([4, 3, 1, 2]) == 3\nassert second_largest([5, 5, 1]) == 1\nassert second_largest([1]) is None"
 QUESTION = "Write a function that returns the second largest number of a list."
-SCRIPT = "Here it is:\n\n```python\nimport sys  # for its arguments\n\nprint('hello', input(), *sys.argv[1:])\nraise SystemExit(0 if sys.argv[1:] else 3)\n```\n\nIt *prints* what it is **given**."
+SCRIPT = (
+    "Here it is:\n\n```python\nimport sys  # for its arguments\n\nprint('hello', input(), *sys.argv[1:])\n"
+    "raise SystemExit(0 if sys.argv[1:] else 3)\n```\n\nIt *prints* what it is **given**."
+)
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(2)> **<b>bold</b>** [click](javascript:alert(3)) [fine](https://example.org/a) "
     "`<i>code</i>`\n\n```html\n</code></pre><script>alert(4)</script>\n```\n"
@@ -39,7 +42,7 @@ def answer(ask: Ask, index: int) -> str:
     said, last = "\n".join(message.content for message in ask.messages), ask.messages[-1].content
     if last.startswith("Explain"):
         return EXPLANATION
-    if "Find the mistake" in said:
+    if "def second_largest" in said:
         return WRONG if "== 99" in said else RIGHT if "sorted(numbers)[-2]" in said else BETTER
     for word, text in (("markup", HOSTILE), ("markdown", MARKDOWN), ("script", SCRIPT), ("forever", "on and " * 3000), ("nothing", "")):
         if word in last:
@@ -56,7 +59,7 @@ def write_runs(root: Path) -> None:
     rows = [{"step": step, "steps": 40, "loss": 2.0 / step + 0.5, "tokens_per_s": 900.0, "seconds": step * 1.5} for step in range(1, 41)]
     rows[19]["val_loss"], rows[39]["val_loss"] = 0.7, 0.6
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    sample = {"step": 40, "task_id": "basics/1", "index": 0, "completion": "def add(a, b):\n    return a + b", "verdict": "passed", "detail": ""}
+    sample = {"step": 40, "task_id": "basics/1", "index": 0, "completion": "def add(a, b):\n    return a + b", "verdict": "passed"}
     (run / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     (run / "train.json").write_text(json.dumps({"best_val_loss": 0.6, "first_loss": 2.5, "last_loss": 0.55, "steps": 40, "seconds": 60.0}))
     study = root / "first-study"
@@ -65,7 +68,8 @@ def write_runs(root: Path) -> None:
     (study / "report.html").write_text(
         "<!doctype html><html lang=en><title>Report</title><h1>Report of the first study</h1><p id=p>no script</p><script>"
         "let seen = 'alone'; try { parent.document.title; seen = 'reached'; } catch { }\n"
-        "fetch('/api/state').then(() => { seen = 'asked'; }).catch(() => {}).finally(() => { document.getElementById('p').textContent = seen; });"
+        "fetch('/api/state').then(() => { seen = 'asked'; }).catch(() => {})\n"
+        ".finally(() => { document.getElementById('p').textContent = seen; });"
         "</script></html>"
     )
 
@@ -81,7 +85,7 @@ def page_server(folder: Path, api_key: str | None = None) -> Iterator[tuple[str,
     write_runs(folder / "runs")
     keeps.mkdir(parents=True)
     with closing(History(keeps / "assistant.sqlite")) as history, closing(Workbench(workers=1)) as bench:
-        assistant = Assistant(engine, ServeSettings(api_key=api_key), keeps, folder / "runs", bench, history=history)
+        assistant = Assistant(engine, ServeSettings(api_key=api_key, max_new_tokens=4000), keeps, folder / "runs", bench, history=history)
         with serving(assistant) as address:
             yield address, engine
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -128,6 +129,7 @@ def test_a_blind_vote_withholds_who_answered_until_it_is_given(asked: Page) -> N
         ({"content": "x", "models": ["base"], "decoding": {"max_new_tokens": 0}}, 400, "decoding.max_new_tokens"),
         ({"content": "x", "models": ["base"], "more": 1}, 400, "more"), ([], 400, None),
         ({"content": 1, "models": "base"}, 400, "content"),
+        ({"content": "x", "models": ["base"], "prompt_style": "alpca"}, 400, "prompt_style"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_question_is_said_and_nothing_is_kept(unasked: Page, body: Any, status: int, param: str | None) -> None:
@@ -206,6 +208,16 @@ def test_closing_the_connection_frees_the_engine_and_keeps_what_was_written(tmp_
         kept = httpx.get(f"{url}/api/conversations/{conversation}").json()["exchanges"][0]["answers"]
     assert [answer["finish"] for answer in kept] == ["cancelled"] * 2
     assert all(answer["content"].startswith("word") and answer["num_tokens"] < 5000 for answer in kept)
+
+
+def test_a_history_that_fails_on_the_way_ends_the_answer_and_says_why(tmp_path: Path) -> None:
+    """As on a full disk: answers can no more be written to the file."""
+    with page(tmp_path) as opened:
+        with closing(sqlite3.connect(tmp_path / "assistant.sqlite")) as database:
+            database.execute("CREATE TRIGGER full BEFORE UPDATE ON answer BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        events = opened.events("/api/ask", content="x", models=["base"])
+    assert [event["type"] for event in events] == ["begin", "piece", "error", "end", "done"]
+    assert "no room" in events[2]["message"]
 
 
 def test_conversations_are_renamed_and_deleted(asked: Page) -> None:

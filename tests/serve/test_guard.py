@@ -179,6 +179,9 @@ def test_a_body_that_does_not_come_is_given_up(small_url: str) -> None:
         b'{"model": "fake", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
         b'{"model": "fake", "messages": [{"role": "user", "content": "x"}], "seed": 1e400}',
         b'{"model": "fake", "messages": [{"role": "user", "content": "\\ud83d"}]}',
+        b'{"model": "fake", "messages": [{"role": "user", "content": "\xed\xa0\xbd"}]}',
+        '{"model": "fake", "messages": [{"role": "user", "content": "\\ud83d"}]}'.encode("utf-16"),
+        '{"model": "fake", "messages": [{"role": "user", "content": "\\ud83d"}]}'.encode("utf-32-le"),
         b'{"model": "fake", "messages": {"role": "user", "content": "x"}}', b'{"model": {"a": 1}, "messages": 5, "n": true, "stop": 7}',
     ],
 )  # fmt: skip

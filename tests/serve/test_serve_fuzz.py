@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from running_server import serving
@@ -11,6 +13,18 @@ from bench.serve_fuzz import fuzz
 from codetune.generate.fake_live import FakeLiveEngine
 from codetune.generate.live import Ask, Piece, Ticket
 from codetune.serve.assistant import Assistant
+from codetune.serve.history import FILE, History
+from codetune.serve.workbench import Workbench
+
+
+@contextmanager
+def page_too(folder: Path) -> Iterator[str]:
+    """A server with the page's routes, and a sandbox for their programs."""
+    engine = FakeLiveEngine(lambda ask, index: "some <b>words</b>")
+    with closing(History(folder / FILE)) as history, closing(Workbench(workers=1)) as bench:
+        assistant = Assistant(engine, folder=folder, runs_root=folder, workbench=bench, history=history)
+        with serving(assistant) as url:
+            yield url
 
 
 class BrokenEngine(FakeLiveEngine):
@@ -20,9 +34,9 @@ class BrokenEngine(FakeLiveEngine):
         raise ZeroDivisionError
 
 
-def test_requests_from_the_schema_are_answered_as_it_says() -> None:
-    with serving(Assistant(FakeLiveEngine(lambda ask, index: "some <b>words</b>"))) as url:
-        outcome = fuzz(url, "fake", 50)
+def test_requests_from_the_schema_are_answered_as_it_says(tmp_path: Path) -> None:
+    with page_too(tmp_path) as url:
+        outcome = fuzz(url, "fake", 80)
     assert not outcome.failures, outcome.failures
     assert outcome.statuses["right"][200] > 10
     assert set(outcome.statuses["wrong"]) <= {400, 404, 415}
@@ -37,7 +51,7 @@ def test_a_server_that_breaks_is_seen() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_requests() -> None:
-    with serving(Assistant(FakeLiveEngine(lambda ask, index: "some <b>words</b>"))) as url:
+def test_ten_thousand_requests(tmp_path: Path) -> None:
+    with page_too(tmp_path) as url:
         outcome = fuzz(url, "fake", 10_000)
     assert not outcome.failures, outcome.failures

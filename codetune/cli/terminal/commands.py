@@ -10,7 +10,9 @@ from pathlib import Path
 from codetune.cli.terminal import programs, proving
 from codetune.cli.terminal.reader import Words
 from codetune.cli.terminal.session import Session
+from codetune.cli.terminal.visible import visible
 from codetune.errors import UserError, nearest
+from codetune.generate.live import CANCELLED
 from codetune.serve.talk import SETTINGS, Talk
 
 _MOST_COPIED = 74_994  # bytes in base64 that terminals take in one OSC 52
@@ -59,7 +61,7 @@ def _model(session: Session, rest: str) -> None:
         return
     for model in session.talk.engine.models():
         mark = "*" if model.name == session.talk.model else " "
-        session.say.print(f"{mark} {model.name}  ({model.method}, asked in the style {model.prompt_style})")
+        session.say.print(visible(f"{mark} {model.name}  ({model.method}, asked in the style {model.prompt_style})"))
 
 
 def _style(session: Session, rest: str) -> None:
@@ -90,10 +92,10 @@ def _set(session: Session, rest: str) -> None:
 
 
 def _retry(session: Session, rest: str) -> None:
-    talk = session.talk
-    if talk.decoding.temperature == 0 and talk.turns:
-        session.note("(greedy answers do not change by themselves: /set temperature 0.4, or another /model, gives another one)")
-    session.answer(talk.retry())
+    before = list(session.talk.turns)
+    session.answer(session.talk.retry())
+    if session.talk.turns == before and session.talk.finish != CANCELLED:
+        session.note("(the same answer: /set temperature 0.4, or another /model, may give another one)")
 
 
 def _copy(session: Session, rest: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -42,8 +43,9 @@ class LineReader:
 
     def read(self) -> str:
         text = self._line(PROMPT)
-        while needs_more(text):
-            text = text.removesuffix("\\") + "\n" + self._line(MORE)
+        with contextlib.suppress(EOFError):  # what is there at the end counts
+            while needs_more(text):
+                text = text.removesuffix("\\") + "\n" + self._line(MORE)
         return text
 
     def _line(self, prompt: str) -> str:
@@ -64,7 +66,8 @@ class TerminalReader:
 
         self._session: PromptSession[str] = PromptSession(
             history=history, completer=completer, multiline=True, key_bindings=_keys(), complete_while_typing=False,
-            prompt_continuation=lambda width, number, wrapped: MORE, bottom_toolbar=toolbar, editing_mode=EditingMode.EMACS,
+            prompt_continuation=lambda width, line, wrapped: "" if wrapped else MORE, bottom_toolbar=toolbar,
+            editing_mode=EditingMode.EMACS,
         )  # fmt: skip
 
     def read(self) -> str:

@@ -133,7 +133,6 @@ def converse(session: Session, command: Command) -> None:
             return
         if text.strip():
             _do(session, text, command)
-            session.keep()
 
 
 def _do(session: Session, text: str, command: Command) -> None:
@@ -146,3 +145,5 @@ def _do(session: Session, text: str, command: Command) -> None:
         session.complain(str(error))
     except KeyboardInterrupt:
         session.note("(stopped)")
+    finally:
+        session.keep()

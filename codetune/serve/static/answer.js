@@ -6,8 +6,8 @@ import { announce, counted, duration, fault } from "./say.js";
 import { call } from "./server.js";
 import { summary } from "./settings.js";
 
-const UP = "M6.5 17H4.6A1.6 1.6 0 0 1 3 15.400V10.600A1.600 1.600 0 0 1 4.600 9H6.500m0 8V9m0 8h7.300a2 2 0 0 0 1.960-1.600l1.080-5.400A1.670 1.670 0 0 0 15.200 8H11.500l.600-3.100A1.580 1.580 0 0 0 10.550 3L6.500 9";
-const DOWN = "M13.500 3h1.900A1.600 1.600 0 0 1 17 4.600v4.800a1.600 1.600 0 0 1-1.600 1.600h-1.900m0-8v8m0-8H6.200a2 2 0 0 0-1.960 1.600L3.160 10A1.670 1.670 0 0 0 4.800 12h3.700l-.600 3.100A1.580 1.580 0 0 0 9.450 17l4.050-6";
+const UP = "M6.500 17V9H4.600A1.600 1.600 0 0 0 3 10.600v4.800A1.600 1.600 0 0 0 4.600 17zh7.300a2 2 0 0 0 2-1.600l1-5.400A1.700 1.700 0 0 0 15.200 8h-3.700l.6-3.100A1.600 1.600 0 0 0 10.500 3l-4 6";
+const DOWN = "M13.500 3v8h1.900a1.600 1.600 0 0 0 1.600-1.600V4.600A1.600 1.600 0 0 0 15.400 3zH6.200a2 2 0 0 0-2 1.600l-1 5.400a1.700 1.700 0 0 0 1.600 2h3.700l-.6 3.100A1.600 1.600 0 0 0 9.500 17l4-6";
 const ENDED = { cancelled: "stopped", length: "cut: no tokens left", failed: "failed" };
 const SIDES = ["Left", "Right"];
 
@@ -38,7 +38,7 @@ const thumbs = (answer, place) => {
   return make("span", { className: "thumbs", role: "group", label: "Rate this answer" }, ...both.map(([, node]) => node));
 };
 
-// `context`: question, conversation(), limits, missing, model() for explaining where the name is hidden. `alone`: no second answer beside it.
+// `context`: question, conversation(), limits, models, missing, model() for explaining where the name is hidden. `alone`: no second answer beside it.
 export const answerView = (answer, context, alone) => {
   let text = answer.edited ?? answer.content ?? "";
   let told = 0;
@@ -58,14 +58,26 @@ export const answerView = (answer, context, alone) => {
     },
   });
   const written = growing(codeOf);
-  const node = make("section", { className: "answer", label: `Answer of ${nameOf(answer, alone)}` }, make("div", { className: "answer-head" }, name, state), written.node, foot);
+  const node = make("section", { className: "answer", label: `Answer of ${nameOf(answer, alone)}` },
+    make("div", { className: "answer-head" }, name, state), written.node, foot);
   const tell = () => {
     const words = ENDED[answer.finish] ?? "";
-    state.replaceChildren(...[answer.edited !== null && answer.edited !== undefined ? make("em", { className: "chip plain", textContent: "edited" }) : null,
-      words ? make("em", { className: "chip warning", textContent: words }) : null].filter(Boolean));
+    const isEdited = answer.edited !== null && answer.edited !== undefined;
+    state.replaceChildren(words ? make("em", { className: "chip warning", textContent: words }) : "",
+      ...(isEdited ? [make("em", { className: "chip plain", textContent: "edited" }), button("As it was written", undo, { className: "quiet" })] : []));
+  };
+  const undo = async () => {
+    try {
+      await call("POST", "/api/feedback", { kind: "edit", answer_id: answer.id, content: null });
+      end({ edited: null });
+      announce("The answer is as it was written");
+    } catch (error) { foot.append(fault(error)); }
   };
   const show = eachFrame(() => { if (!answer.finish) say(written.show(text, false), 1); context.grown?.(); });
-  const say = (blocks, behind) => { if (alone && blocks.length - behind > told) { announce(heard(blocks.slice(told, blocks.length - behind))); told = blocks.length - behind; } };
+  const say = (blocks, behind) => { // whole blocks, and of two answers none: they would be heard in turns
+    const whole = blocks.length - behind;
+    if (alone && whole > told) { announce(heard(blocks.slice(told, whole))); told = whole; }
+  };
   const end = (final) => {
     Object.assign(answer, final);
     text = answer.edited ?? answer.content;
@@ -83,7 +95,14 @@ export const answerView = (answer, context, alone) => {
   return {
     node, answer, end: (final) => { const blocks = end(final); say(blocks, 0); announce(`${nameOf(answer, alone)} has finished.`); },
     write: (piece) => { text += piece; show(); },
-    fail: (error) => { failed = error; node.classList.remove("being-written"); node.removeAttribute("aria-busy"); state.textContent = ""; written.show(text, true); foot.replaceChildren(fault(error)); },
+    fail: (error) => {
+      failed = error;
+      node.classList.remove("being-written");
+      node.removeAttribute("aria-busy");
+      state.textContent = "";
+      written.show(text, false);
+      foot.replaceChildren(fault(error));
+    },
     reveal: (model) => { answer.model = model; name.textContent = model; node.setAttribute("aria-label", `Answer of ${model}`); },
   };
 };

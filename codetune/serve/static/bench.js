@@ -10,13 +10,16 @@ import { countOf, errorText, inWords, passed, resultView } from "./verdicts.js";
 // Words of a command line: spaces part them, quotes and backslashes keep them together.
 export const words = (line) => {
   const found = [];
-  for (const [, double, single, plain] of line.matchAll(/"((?:\\.|[^"\\])*)"|'([^']*)'|((?:\\.|[^\s"'\\])+)/g)) found.push((double ?? plain)?.replace(/\\(.)/g, "$1") ?? single);
+  const form = /"((?:\\.|[^"\\])*)"|'([^']*)'|((?:\\.|[^\s"'\\])+)/g;
+  for (const [, double, single, plain] of line.matchAll(form)) found.push((double ?? plain)?.replace(/\\(.)/g, "$1") ?? single);
   return found;
 };
 
-export const panel = (title, program, ...children) => make("section", { className: "panel", label: title }, make("div", { className: "panel-head" }, make("strong", { textContent: title }),
-  button("", program.close, { className: "icon", label: `Close ${title}` })), ...children);
-export const withCross = (node) => { node.querySelector(".panel-head button").append(icon("M5 5l10 10M15 5L5 15")); return node; };
+export const panel = (title, program, ...children) => {
+  const close = button("", program.close, { className: "icon", label: `Close ${title}` });
+  close.append(icon("M5 5l10 10M15 5L5 15"));
+  return make("section", { className: "panel", label: title }, make("div", { className: "panel-head" }, make("strong", { textContent: title }), close), ...children);
+};
 
 export const testsKey = (program) => `tests-${program.conversation()}`;
 
@@ -40,14 +43,15 @@ const bench = (program, title, go, fields, work, ran) => {
   };
   form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
   form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); run(); } });
-  return { node: withCross(panel(title, program, form, place)), run };
+  return { node: panel(title, program, form, place), run };
 };
 
 export const runPanel = (program) => {
   const stdin = make("textarea", { rows: 2, spellcheck: false });
   const given = make("input", { type: "text", autocomplete: "off", spellcheck: false, placeholder: "--verbose 3" });
   const fields = [make("div", { className: "fields" }, field("Standard input", stdin), field("Arguments", given))];
-  const { node, run } = bench(program, "Run", "Run", fields, () => { program.stdin = stdin.value; return call("POST", "/api/run", { code: program.source(), stdin: stdin.value, arguments: words(given.value) }); }, true);
+  const work = () => call("POST", "/api/run", { code: program.source(), stdin: stdin.value, arguments: words(given.value) });
+  const { node, run } = bench(program, "Run", "Run", fields, work, true);
   return { node, start: run };
 };
 

@@ -3,7 +3,8 @@ import { make } from "./make.js";
 import { blocksOf, render } from "./markdown.js";
 import { coloured } from "./python.js";
 
-export const plainCode = (block) => make("figure", { className: "code" }, make("div", { className: "code-head" }, make("span", { className: "language", textContent: block.language || "code" })),
+export const plainCode = (block) => make("figure", { className: "code" },
+  make("div", { className: "code-head" }, make("span", { className: "language", textContent: block.language || "code" })),
   make("pre", { tabIndex: 0, role: "group", label: "Code" }, coloured(block.source, block.language)));
 
 // `codeOf(block, number)` makes a block of code once the text is finished; until then it is shown without tools.

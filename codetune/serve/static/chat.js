@@ -5,7 +5,7 @@ import { button, make } from "./make.js";
 import { announce, fault } from "./say.js";
 import { call, stream } from "./server.js";
 import { asked } from "./settings.js";
-import { keep, recall } from "./store.js";
+import { keep } from "./store.js";
 
 const NEAR_PX = 120; // so close to the end, the page follows what is written
 const TRIES = 10;
@@ -22,7 +22,7 @@ export const chatView = (state, changed) => {
   let current = null; // what is being answered: {conversation, view, control}
   const composer = composerView(document.getElementById("composer"), state, { send: (text) => send(text), stop: () => current?.control.abort() });
   const context = (id) => ({
-    conversation: () => id, limits: state.limits, model: () => asked().models[0], grown: () => follow(false),
+    conversation: () => id, limits: state.limits, models: state.models.map((model) => model.name), model: () => asked().models[0], grown: () => follow(false),
     missing: state.sandbox.tier ? "" : `No sandbox here: ${state.sandbox.missing || "nothing can be run"}`,
   });
   const follow = (always) => {
@@ -69,9 +69,7 @@ export const chatView = (state, changed) => {
   };
   const begin = (event, sent, control) => {
     const { conversation, exchange } = event;
-    const answers = sent.models.map((model, side) => exchange.answers?.find((answer) => answer.side === side) ?? { side, model: sent.blind ? null : model, content: "", finish: "" });
     if (sent.conversation_id === null) {
-      if (recall("tests-null", "")) { keep(`tests-${conversation.id}`, recall("tests-null", "")); }
       place.replaceChildren();
       history.replaceState(null, "", `#/c/${encodeURIComponent(conversation.id)}`);
       shown.id = conversation.id;
@@ -79,7 +77,7 @@ export const chatView = (state, changed) => {
       composer.at(conversation.id);
       named(conversation.title);
     } else composer.sent();
-    const view = exchangeView({ ...exchange, answers: answers.map((answer) => ({ ...answer, finish: answer.finish || "" })) }, context(conversation.id), (shown.count += 1));
+    const view = exchangeView(exchange, context(conversation.id), (shown.count += 1));
     current = { conversation: conversation.id, view, control };
     place.append(view.node);
     follow(true);
@@ -96,16 +94,25 @@ export const chatView = (state, changed) => {
       if (event.type === "begin") begin(event, sent, control);
       else if (event.type === "piece") current.view.write(event.side, event.text);
       else if (event.type === "end") current.view.end(event.side, event.answer);
-      else if (event.type === "error") { if (!current.view.node) throw new Error(event.message); current.view.fail(event.side, new Error(event.message)); }
+      else if (event.type === "error") current.view.fail(event.side, new Error(event.message));
     };
     let over = null;
     try { await stream("/api/ask", sent, tell, control.signal); } catch (error) { over = error; }
     const last = current;
     current = null;
     composer.busy(false);
-    if (over?.name === "AbortError") { if (last.view.node) await settle(last).catch((error) => last.view.fail(null, error)); } else if (over) { if (last.view.node) last.view.fail(null, over); else composer.fail(over); }
+    if (over && !last.view.node) { if (over.name !== "AbortError") composer.fail(over); } else if (over?.name === "AbortError") {
+      await settle(last).catch((error) => last.view.fail(null, error));
+    } else if (over) last.view.fail(null, over);
     changed(last.conversation);
   };
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && current && !document.querySelector("dialog[open]")) current.control.abort(); });
-  return { open, shown: () => shown.id, renamed: (id, words) => { if (id === shown.id) named(words); }, removed: (id) => { if (id === shown.id) shown.id = undefined; }, focus: composer.focus };
+  return {
+    open, focus: composer.focus, shown: () => shown.id,
+    renamed: (id, words) => { if (id === shown.id) named(words); },
+    removed: (id) => {
+      for (const kept of [`tests-${id}`, `draft-${id}`]) keep(kept, null);
+      if (id === shown.id) shown.id = undefined;
+    },
+  };
 };

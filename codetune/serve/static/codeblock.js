@@ -23,7 +23,7 @@ const copy = async (text, from) => {
   setTimeout(() => { from.textContent = "Copy"; }, COPIED_MS);
 };
 
-// `context`: question, model(), conversation(), limits, missing (why nothing can be run, or ""), changed(source) keeps an edited text.
+// `context`: question, model(), models, conversation(), limits, missing (why nothing can be run, or ""), changed(source) keeps an edited text.
 export const codeBlock = (block, context) => {
   let source = block.source;
   const body = make("div", { className: "code-body" });
@@ -40,20 +40,29 @@ export const codeBlock = (block, context) => {
     else bench.replaceChildren((panels[name] ??= makers[name](program)).node);
     return panels[name];
   };
-  program.close = () => { const name = Object.keys(tools).find((one) => tools[one].getAttribute("aria-expanded") === "true"); open(""); tools[name]?.focus(); };
+  program.close = () => {
+    const name = Object.keys(tools).find((one) => tools[one].getAttribute("aria-expanded") === "true");
+    open("");
+    tools[name]?.focus();
+  };
   program.open = (name) => open(name).start();
-  const tool = (words, name) => (tools[name] = button(words, () => program.open(name), { aria: { expanded: "false" }, disabled: Boolean(context.missing), title: context.missing }));
+  const tool = (words, name) => {
+    tools[name] = button(words, () => program.open(name), { aria: { expanded: "false" }, disabled: Boolean(context.missing), title: context.missing });
+    return tools[name];
+  };
   const edit = button("Edit", () => edited(body, () => source, change, show, edit));
   const copier = button("Copy", () => copy(source, copier));
   show();
-  return make("figure", { className: "code" }, make("div", { className: "code-head" }, make("span", { className: "language", textContent: block.language || "code" }),
-    make("div", { className: "tools", role: "group", label: "Tools for this code" }, copier, tool("Run", "run"), tool("Test", "test"), tool("Mend", "mend"), edit)), body, bench);
+  const row = make("div", { className: "tools", role: "group", label: "Tools for this code" }, copier, tool("Run", "run"), tool("Test", "test"), tool("Mend", "mend"), edit);
+  const head = make("div", { className: "code-head" }, make("span", { className: "language", textContent: block.language || "code" }), row);
+  return make("figure", { className: "code" }, head, body, bench);
 };
 
 // Turns the code into a field, and back; an edit is kept with the answer, Escape leaves it as it was.
 const edited = (body, source, change, show, back) => {
   if (body.querySelector("textarea")) { body.querySelector("textarea").focus(); return; }
-  const area = make("textarea", { className: "editor", value: source(), spellcheck: false, label: "Edit the code", rows: Math.min(30, source().split("\n").length + 1) });
+  const rows = Math.min(30, source().split("\n").length + 1);
+  const area = make("textarea", { className: "editor", value: source(), spellcheck: false, label: "Edit the code", rows });
   const close = () => { show(); back.focus(); };
   const save = async () => {
     try { await change(area.value); back.focus(); announce("Edit kept"); } catch (error) { show(); body.append(fault(error)); }
@@ -62,6 +71,7 @@ const edited = (body, source, change, show, back) => {
     if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); close(); }
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); save(); }
   });
-  body.replaceChildren(area, make("div", { className: "panel-row" }, button("Keep the edit", save, { className: "main" }), button("Cancel", close), make("small", { className: "muted", textContent: "Ctrl+Enter keeps, Escape cancels" })));
+  const hint = make("small", { className: "muted", textContent: "Ctrl+Enter keeps, Escape cancels" });
+  body.replaceChildren(area, make("div", { className: "panel-row" }, button("Keep the edit", save, { className: "main" }), button("Cancel", close), hint));
   area.focus();
 };

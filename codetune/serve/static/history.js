@@ -6,6 +6,7 @@ import { call } from "./server.js";
 
 const PAGE = 40;
 const WAIT_MS = 180;
+const address = (conversation) => `/api/conversations/${encodeURIComponent(conversation.id)}`;
 
 const dayName = (written) => {
   const days = Math.round((new Date().setHours(0, 0, 0, 0) - dayOf(written).setHours(0, 0, 0, 0)) / 86400000);
@@ -25,12 +26,22 @@ export const historyView = (events) => {
     const rename = button("", async () => {
       const title = await ask({ title: "Rename", words: "Title", value: conversation.title, confirm: "Rename" });
       if (!title) return;
-      try { await call("PATCH", `/api/conversations/${encodeURIComponent(conversation.id)}`, { title }); events.renamed(conversation.id, title); await load(); } catch (error) { place.prepend(fault(error)); }
+      try {
+        await call("PATCH", address(conversation), { title });
+        events.renamed(conversation.id, title);
+        await load();
+      } catch (error) { place.prepend(fault(error)); }
     }, { className: "icon small", label: `Rename ${conversation.title}`, title: "Rename" });
     const remove = button("", async () => {
       const sure = await ask({ title: "Delete this conversation?", text: `“${conversation.title}” is gone for good then.`, confirm: "Delete", danger: true });
       if (!sure) return;
-      try { await call("DELETE", `/api/conversations/${encodeURIComponent(conversation.id)}`); events.removed(conversation.id); await load(); announce("Deleted"); search.focus(); } catch (error) { place.prepend(fault(error)); }
+      try {
+        await call("DELETE", address(conversation));
+        events.removed(conversation.id);
+        await load();
+        announce("Deleted");
+        search.focus();
+      } catch (error) { place.prepend(fault(error)); }
     }, { className: "icon small", label: `Delete ${conversation.title}`, title: "Delete" });
     rename.append(icon("M4 16l.900-3.400L13 4.500l2.500 2.500-8.100 8.100z"));
     remove.append(icon("M4.500 6h11M8 6V4.200h4V6M6 6l.700 10h6.600L14 6"));
@@ -44,14 +55,16 @@ export const historyView = (events) => {
   const show = () => {
     const groups = new Map();
     for (const one of conversations) groups.set(dayName(one.updated), [...(groups.get(dayName(one.updated)) ?? []), one]);
-    const lists = search.value.trim() ? [make("ul", {}, ...conversations.map(entry))] : [...groups].flatMap(([day, ones]) => [make("p", { className: "label", textContent: day }), make("ul", { label: day }, ...ones.map(entry))]);
-    const none = conversations.length ? null : make("p", { className: "muted none", textContent: search.value.trim() ? "Nothing is like that." : "No conversations yet." });
-    place.replaceChildren(...[none, ...(conversations.length ? lists : []), more ? button("Show more", () => load(true), { className: "quiet" }) : null].filter(Boolean));
+    const byDay = () => [...groups].flatMap(([day, ones]) => [make("p", { className: "label", textContent: day }), make("ul", { label: day }, ...ones.map(entry))]);
+    const lists = search.value.trim() ? [make("ul", { label: "Found" }, ...conversations.map(entry))] : byDay();
+    const none = make("p", { className: "muted none", textContent: search.value.trim() ? "Nothing is like that." : "No conversations yet." });
+    place.replaceChildren(...(conversations.length ? lists : [none]), more ? button("Show more", () => load(true), { className: "quiet" }) : "");
     mark();
   };
   const load = async (further = false) => {
     const mine = (turn += 1);
-    const query = new URLSearchParams({ limit: PAGE, ...(search.value.trim() ? { query: search.value.trim() } : {}), ...(further ? { before: conversations.at(-1).updated } : {}) });
+    const query = new URLSearchParams({ limit: PAGE, query: search.value.trim() });
+    if (further) query.set("before", conversations.at(-1).updated);
     try {
       const found = (await call("GET", `/api/conversations?${query}`)).conversations;
       if (mine !== turn) return;
@@ -73,7 +86,14 @@ export const feedbackView = (place, feedback) => {
   const path = make("small", { className: "muted path", textContent: feedback.path });
   const failed = make("div");
   const [node, box] = toggle("Keep feedback for tuning", feedback.enabled, async (enabled) => {
-    try { await call("POST", "/api/feedback/enable", { enabled }); failed.replaceChildren(); announce(enabled ? "Feedback is kept" : "Feedback is not kept"); } catch (error) { box.checked = !enabled; failed.replaceChildren(fault(error)); }
+    try {
+      await call("POST", "/api/feedback/enable", { enabled });
+      failed.replaceChildren();
+      announce(enabled ? "Feedback is kept" : "Feedback is not kept");
+    } catch (error) {
+      box.checked = !enabled;
+      failed.replaceChildren(fault(error));
+    }
   });
   node.title = "Ratings, votes, edits and mended programs are written to this file, for codetune data";
   place.replaceChildren(node, path, failed);

@@ -12,7 +12,8 @@ const WIDE = matchMedia("(min-width: 900px)");
 const [side, menu, shade] = ["side", "menu", "shade"].map((id) => document.getElementById(id));
 
 whenLocked(async (refused) => {
-  const key = await ask({ title: "A key is needed", text: refused ? "This key was refused." : "This server answers only to who knows its API key. It is kept until this tab is closed.", words: "API key", type: "password", confirm: "Unlock" });
+  const text = refused ? "This key was refused." : "This server answers only to who knows its API key. It is kept until this tab is closed.";
+  const key = await ask({ title: "A key is needed", text, words: "API key", type: "password", confirm: "Unlock" });
   if (!key) throw new Error("this server wants its API key: reload the page to give it");
   return key;
 });
@@ -38,18 +39,28 @@ document.getElementById("skip").addEventListener("click", (event) => { event.pre
 const start = (state) => {
   const views = { studies: studiesView(document.getElementById("studies")), runs: runsView(document.getElementById("runs")) };
   const chat = chatView(state, () => history.load());
-  const history = historyView({ current: () => chat.shown(), renamed: chat.renamed, removed: (id) => { const gone = id === chat.shown(); chat.removed(id); if (gone) location.hash = "#/"; } });
+  const removed = (id) => {
+    const gone = id === chat.shown();
+    chat.removed(id);
+    if (gone) location.hash = "#/";
+  };
+  const history = historyView({ current: () => chat.shown(), renamed: chat.renamed, removed });
   feedbackView(document.getElementById("feedback"), state.feedback);
   const route = () => {
     const [tab, id] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
     const shown = tab in views ? tab : "chat";
     for (const name of ["chat", "studies", "runs"]) document.getElementById(name).hidden = name !== shown;
-    for (const link of document.querySelectorAll("[data-tab]")) { if (link.dataset.tab === shown) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current"); }
+    for (const link of document.querySelectorAll("[data-tab]")) {
+      if (link.dataset.tab === shown) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    }
     if (shown === "chat") document.querySelector("[data-tab=chat]").href = location.hash || "#/"; // the way back leads to where one was
     for (const [name, view] of Object.entries(views)) if (name === shown) view.open(id); else view.close();
-    if (shown === "chat") chat.open(tab === "c" && id ? id : null).then(() => { if (WIDE.matches && !document.querySelector("dialog[open]")) chat.focus(); }); else document.title = `${shown === "runs" ? "Runs" : "Studies"} · codetune`;
+    if (shown === "chat") chat.open(tab === "c" && id ? id : null).then(() => { if (WIDE.matches && !document.querySelector("dialog[open]")) chat.focus(); });
+    else {
+      document.title = `${shown === "runs" ? "Runs" : "Studies"} · codetune`;
+      scrollTo(0, 0);
+    }
     history.mark();
-    if (shown !== "chat") scrollTo(0, 0);
   };
   addEventListener("hashchange", route);
   history.load();

@@ -10,7 +10,8 @@ const MOST = 20000; // characters of a paragraph that are searched for marks: lo
 // Lines that begin a program, and lines that stand in one: code models answer without a fence.
 const START = /^(?:async def |def |class |import \w|from \S+ import |@\w)/;
 const LINE = /^(?:\s+\S|#|[)\]}]|"""|'''|(?:elif|else|except|finally|try|if|for|while|with|match)\b.*:\s*(?:#.*)?$|(?:return|raise|assert|print|pass|yield|del|global|lambda)\b|[A-Za-z_][\w.]*(?:\[.*\])?(?:\s*,\s*[\w.]+)*(?:\s*:\s*[\w[\], .|]+)?\s*(?:[-+*/%|&^@]|\/\/|\*\*|<<|>>)?=(?!=)|[A-Za-z_][\w.]*\(.*\)?\s*(?:#.*)?$)/;
-const isCode = (line) => START.test(line) || LINE.test(line);
+const LOOK = 300; // characters of a line that tell what it is
+const isCode = (line) => START.test(line) || LINE.test(line.slice(0, LOOK));
 const mostlyCode = (lines) => { const full = lines.filter((line) => line.trim()); return full.length > 0 && full.filter(isCode).length >= 0.75 * full.length; };
 
 // Where code without a fence begins and ends, as line numbers; null where the text is none.

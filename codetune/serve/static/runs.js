@@ -26,7 +26,9 @@ const progress = (run) => {
 };
 
 const samples = (run) => (run.samples.length ? make("section", { className: "card" }, make("h3", { textContent: "What it writes" }),
-  ...run.samples.slice(0, SAMPLES).map((sample) => make("div", { className: "sample" }, make("p", { className: "verdict" }, make("strong", { textContent: `Step ${sample.step}` }), make("span", { className: "muted", textContent: sample.prompt }), sample.verdict ? verdictChip(sample) : null),
+  ...run.samples.slice(0, SAMPLES).map((sample) => make("div", { className: "sample" },
+    make("p", { className: "verdict" }, make("strong", { textContent: `Step ${sample.step}` }), make("span", { className: "muted", textContent: sample.prompt }),
+      sample.verdict ? verdictChip(sample) : null),
     make("pre", { tabIndex: 0, role: "group", label: `Completion of ${sample.prompt} at step ${sample.step}` }, sample.text ? coloured(sample.text) : "(nothing)"),
     sample.detail ? make("p", { className: "detail", textContent: sample.detail }) : null))) : null);
 
@@ -37,19 +39,24 @@ const factsOf = (run) => {
     make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: words(value) })]))) : null;
 };
 
-const detail = (run) => [make("section", { className: "card" }, make("h3", { textContent: "Loss" }), progress(run), lossChart(run.loss, run.val_loss)), samples(run), factsOf(run)].filter(Boolean);
+const detail = (run) => [
+  make("section", { className: "card" }, make("h3", { textContent: "Loss" }), progress(run), lossChart(run.loss, run.val_loss)), samples(run), factsOf(run),
+].filter(Boolean);
 
 export const runsView = (place) => {
   let timer = 0;
   let turn = 0;
   const close = () => { clearTimeout(timer); turn += 1; };
   const heading = (words, ...more) => make("div", { className: "page-head" }, make("h1", { id: "runs-title", textContent: words }), ...more);
-  const again = (work, wait, mine) => { timer = setTimeout(() => { if (mine === turn) { if (document.hidden) again(work, wait, mine); else work(mine); } }, wait); };
+  const again = (work, wait, mine) => { // not while nobody looks
+    timer = setTimeout(() => { if (mine === turn) { if (document.hidden) again(work, wait, mine); else work(mine); } }, wait);
+  };
   const list = async (mine) => {
     try {
       const { runs } = await call("GET", "/api/runs");
       if (mine !== turn) return;
-      place.replaceChildren(heading("Runs"), runs.length ? make("ul", { className: "cards" }, ...runs.map(card)) : make("p", { className: "muted", textContent: "No training has run here yet: codetune train RECIPE begins one." }));
+      const none = make("p", { className: "muted", textContent: "No training has run here yet: codetune train RECIPE begins one." });
+      place.replaceChildren(heading("Runs"), runs.length ? make("ul", { className: "cards" }, ...runs.map(card)) : none);
       if (runs.some((run) => run.state === "running")) again(list, LIST_MS, mine);
     } catch (error) { if (mine === turn) place.replaceChildren(heading("Runs"), fault(error)); }
   };

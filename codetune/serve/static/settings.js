@@ -3,7 +3,8 @@ import { field, make, toggle } from "./make.js";
 import { keep, recall } from "./store.js";
 
 let server = { models: [], limits: {} };
-const chosen = { models: [], sideBySide: false, blind: true, style: "", temperature: 0, top_p: 1, max_new_tokens: null, seed: 0, ...recall("settings", {}) };
+const usual = { models: [], sideBySide: false, blind: true, style: "", temperature: 0, top_p: 1, max_new_tokens: null, seed: 0 };
+const chosen = { ...usual, ...recall("settings", {}) };
 const save = () => keep("settings", { ...chosen });
 
 const NUMBERS = [
@@ -14,7 +15,10 @@ const NUMBERS = [
 ];
 
 export const decoding = () => Object.fromEntries(NUMBERS.map(([name]) => [name, chosen[name]]));
-export const asked = () => ({ models: chosen.sideBySide ? chosen.models.slice(0, 2) : chosen.models.slice(0, 1), blind: chosen.sideBySide && chosen.blind, prompt_style: chosen.style || null, decoding: decoding() });
+export const asked = () => ({
+  models: chosen.models.slice(0, chosen.sideBySide ? 2 : 1), blind: chosen.sideBySide && chosen.blind,
+  prompt_style: chosen.style || null, decoding: decoding(),
+});
 
 export const summary = (values, style) => {
   const how = values.temperature === 0 ? "greedy" : `temperature ${values.temperature}, top p ${values.top_p}, seed ${values.seed}`;
@@ -32,10 +36,10 @@ const select = (options, value, change) => {
 const adopt = (state) => {
   server = state;
   const names = state.models.map((model) => model.name);
-  const [first, second] = [names[0] ?? "", names[1] ?? names[0] ?? ""];
-  chosen.models = [names.includes(chosen.models[0]) ? chosen.models[0] : first, names.includes(chosen.models[1]) ? chosen.models[1] : second];
-  const { max_new_tokens: most, default_new_tokens: usual } = state.limits;
-  chosen.max_new_tokens = Math.min(chosen.max_new_tokens ?? usual ?? 256, most);
+  const fallback = [names[0] ?? "", names[1] ?? names[0] ?? ""];
+  chosen.models = fallback.map((name, side) => (names.includes(chosen.models[side]) ? chosen.models[side] : name));
+  const { max_new_tokens: most, default_new_tokens: first } = state.limits;
+  chosen.max_new_tokens = Math.min(chosen.max_new_tokens ?? first, most);
 };
 
 const stylesOf = () => [...new Set(server.models.filter((model) => asked().models.includes(model.name)).flatMap((model) => model.styles))];
@@ -50,7 +54,8 @@ export const settingsView = (state) => {
     words.textContent = summary(chosen, chosen.style || (chosen.sideBySide ? "" : own));
   };
   const numbers = NUMBERS.map(([name, title, limits, hint]) => {
-    const node = make("input", { type: "number", value: chosen[name], ...limits, ...(name === "max_new_tokens" ? { max: state.limits.max_new_tokens } : {}), required: true });
+    const most = name === "max_new_tokens" ? { max: state.limits.max_new_tokens } : {};
+    const node = make("input", { type: "number", value: chosen[name], ...limits, ...most, required: true });
     node.addEventListener("input", () => { if (node.checkValidity()) { chosen[name] = node.valueAsNumber; save(); tell(); } });
     node.addEventListener("blur", () => { if (!node.checkValidity()) node.value = chosen[name]; });
     return field(title, node, hint);
@@ -58,13 +63,24 @@ export const settingsView = (state) => {
   const style = make("div");
   const fill = () => {
     const options = server.models.map((model) => [model.name, kindOf(model)]);
-    const pick = (side, title) => { const node = select(options, chosen.models[side], (name) => { chosen.models[side] = name; fill(); }); node.setAttribute("aria-label", title); return node; };
-    const [both] = toggle("Side by side", chosen.sideBySide, (on) => { chosen.sideBySide = on; save(); fill(); models.querySelector(".switch input").focus(); });
+    const pick = (side, title) => {
+      const node = select(options, chosen.models[side], (name) => { chosen.models[side] = name; fill(); });
+      node.setAttribute("aria-label", title);
+      return node;
+    };
+    const [both] = toggle("Side by side", chosen.sideBySide, (on) => {
+      chosen.sideBySide = on;
+      save();
+      fill();
+      models.querySelector(".switch input").focus();
+    });
     const [blind] = toggle("Blind", chosen.blind, (on) => { chosen.blind = on; save(); });
-    models.replaceChildren(...[pick(0, chosen.sideBySide ? "First model" : "Model"), chosen.sideBySide ? make("span", { className: "muted", textContent: "and" }) : null, chosen.sideBySide ? pick(1, "Second model") : null, both, chosen.sideBySide ? blind : null].filter(Boolean));
+    if (chosen.sideBySide) models.replaceChildren(pick(0, "First model"), make("span", { className: "muted", textContent: "and" }), pick(1, "Second model"), both, blind);
+    else models.replaceChildren(pick(0, "Model"), both);
     const styles = stylesOf();
     if (!styles.includes(chosen.style)) chosen.style = "";
-    style.replaceChildren(field("Prompt style", select([["", "its own"], ...styles.map((name) => [name, name])], chosen.style, (name) => { chosen.style = name; tell(); })));
+    const styleOptions = [["", "its own"], ...styles.map((name) => [name, name])];
+    style.replaceChildren(field("Prompt style", select(styleOptions, chosen.style, (name) => { chosen.style = name; tell(); })));
     tell();
   };
   details.append(words, make("div", { className: "fields numbers" }, style, ...numbers));

@@ -8,7 +8,7 @@ export const recall = (key, fallback) => {
 };
 
 export const keep = (key, value) => {
-  held.set(key, value);
+  if (value === null) held.delete(key); else held.set(key, value);
   try {
     if (value === "" || value === null) localStorage.removeItem(name(key));
     else localStorage.setItem(name(key), JSON.stringify(value));

@@ -5,9 +5,11 @@ import { call } from "./server.js";
 
 const addressOf = (study) => `${study.url}?theme=${getComputedStyle(document.documentElement).colorScheme}`;
 
-const card = (study) => make("li", {}, study.has_report
-  ? make("a", { href: `#/studies/${encodeURIComponent(study.id)}`, className: "card link" }, make("strong", { textContent: study.name }), make("span", { className: "muted", textContent: `changed ${since(study.updated)}` }))
-  : make("div", { className: "card link" }, make("strong", { textContent: study.name }), make("em", { className: "chip plain", textContent: "no report yet" }), make("span", { className: "muted", textContent: `changed ${since(study.updated)}` })));
+const card = (study) => {
+  const [name, changed] = [make("strong", { textContent: study.name }), make("span", { className: "muted", textContent: `changed ${since(study.updated)}` })];
+  if (study.has_report) return make("li", {}, make("a", { href: `#/studies/${encodeURIComponent(study.id)}`, className: "card link" }, name, changed));
+  return make("li", {}, make("div", { className: "card link" }, name, make("em", { className: "chip plain", textContent: "no report yet" }), changed));
+};
 
 export const studiesView = (place) => {
   let turn = 0;
@@ -19,7 +21,8 @@ export const studiesView = (place) => {
       const { studies } = await call("GET", "/api/studies");
       if (mine !== turn) return;
       if (!id) {
-        place.replaceChildren(heading("Studies"), studies.length ? make("ul", { className: "cards" }, ...studies.map(card)) : make("p", { className: "muted", textContent: "No study is here yet: codetune quickstart makes one." }));
+        const none = make("p", { className: "muted", textContent: "No study is here yet: codetune quickstart makes one." });
+        place.replaceChildren(heading("Studies"), studies.length ? make("ul", { className: "cards" }, ...studies.map(card)) : none);
         return;
       }
       const study = studies.find((one) => one.id === id);
@@ -31,7 +34,8 @@ export const studiesView = (place) => {
       const frame = make("iframe", { title: `Report of ${study.name}` });
       frame.setAttribute("sandbox", "allow-scripts");
       frame.src = addressOf(study);
-      place.replaceChildren(heading(study.name, all, make("a", { href: frame.src, target: "_blank", rel: "noopener", textContent: "Open in a new tab" })), frame);
+      const alone = make("a", { href: frame.src, target: "_blank", rel: "noopener", textContent: "Open in a new tab" });
+      place.replaceChildren(heading(study.name, all, alone), frame);
     } catch (error) { if (mine === turn) place.replaceChildren(heading("Studies"), fault(error)); }
   };
   return { open, close: () => { turn += 1; place.replaceChildren(); } };
