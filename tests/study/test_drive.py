@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from codetune.runs import read_json
 from codetune.study.drive import CellProgress, run_study
 from codetune.study.measures import of_the_machine
 from codetune.study.plan import plan_cells
-from codetune.study.report import report_json
+from codetune.study.report import Report, report_json
 
 MEASURED = {"train_seconds", "tokens_per_s", "peak_memory_bytes", "generation_tokens_per_s"}
 pytestmark = pytest.mark.skipif(not SHIPPED["codetune-base"].is_dir(), reason="the shipped model is not in this checkout")
@@ -36,7 +38,7 @@ def small(folder: Path, methods: list[Any], **changes: Any) -> StudyRecipe:
     tree = {
         "name": "small", "models": "codetune-base", "data": {"source": "basics", "max_examples": 60, "validation_examples": 10},
         "methods": methods, "benchmarks": ["basics-known"], "max_problems": 6, "train": train,
-        "decoding": {"max_new_tokens": 24, "batch_size": 6}, "out": str(folder),
+        "decoding": {"max_new_tokens": 24, "batch_size": 6}, "out": str(folder), "cells_at_once": 2,  # a thread each
         "measures": {"memory": False, "matrix_rate": False, "latency": False},
     }  # fmt: skip
     return validate(tree | changes, StudyRecipe, "test")
@@ -46,17 +48,28 @@ def silent(progress: CellProgress) -> None:
     pass
 
 
-def test_a_study_runs_and_a_second_call_finds_everything_done(tmp_path: Path) -> None:
-    recipe = small(tmp_path, ["lora"])
-    stages: list[str] = []
-    written = run_study(recipe, lambda progress: stages.append(progress.stage))
-    assert written.html.exists()
-    assert {"starting", "training", "answering basics-known", "running basics-known"} <= set(stages)
-    cells = {cell["method"]: cell for cell in report_json(tmp_path)["cells"]}
+@dataclass(frozen=True)
+class Ran:
+    recipe: StudyRecipe
+    stages: list[str]
+    written: Report
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A study of the base and of LoRA that has run to its end, once for all tests."""
+    recipe, stages = small(tmp_path_factory.mktemp("ran"), ["lora"]), list[str]()
+    return Ran(recipe, stages, run_study(recipe, lambda progress: stages.append(progress.stage)))
+
+
+def test_a_study_runs_and_a_second_call_finds_everything_done(ran: Ran) -> None:
+    assert ran.written.html.exists()
+    assert {"starting", "training", "answering basics-known", "running basics-known"} <= set(ran.stages)
+    cells = {cell["method"]: cell for cell in report_json(ran.recipe.folder)["cells"]}
     assert cells.keys() == {"base", "lora"}
     assert cells["lora"]["valid"], cells["lora"]["invalid_cause"]
     assert 0.05 < cells["lora"]["trainable_share"] < 0.08
-    result = next(read_json(path) for path in tmp_path.glob("cells/lora-*/result.json"))
+    result = next(read_json(path) for path in ran.recipe.folder.glob("cells/lora-*/result.json"))
     gates = {gate["name"]: gate["level"] for gate in result["gates"]}
     assert {name: level for name, level in gates.items() if ":" not in name} == dict.fromkeys(
         ("trained_tensors_moved", "frozen_tensors_kept", "finite_loss", "reload", "saved_files", "merge", "adapter_effect", "eos_labels",
@@ -66,7 +79,7 @@ def test_a_study_runs_and_a_second_call_finds_everything_done(tmp_path: Path) ->
     assert result["train_test_overlap"]["benchmarks"]["basics-known"]["documents"] == 0
     assert result["train_test_overlap"]["documents"] == 4810  # all that could be trained on, the limit aside
     again: list[str] = []
-    run_study(recipe, lambda progress: again.append(progress.stage))
+    run_study(ran.recipe, lambda progress: again.append(progress.stage))
     assert again == []
 
 
@@ -162,7 +175,10 @@ def test_a_score_is_refused_where_the_test_was_trained_on_unless_it_is_published
     assert trained.stat().st_mtime_ns == before  # judged anew, not trained again
 
 
-def test_what_cannot_work_is_one_line(tmp_path: Path) -> None:
+def test_what_cannot_work_is_one_line(ran: Ran, tmp_path: Path) -> None:
+    """The base, which can, is done already."""
+    [base] = ran.recipe.folder.glob("cells/base-*")
+    shutil.copytree(base, tmp_path / "cells" / base.name)
     with pytest.raises(UserError, match=r"max_seq_len=1020 with 20 virtual tokens: codetune-base has 1024 positions"):
         run_study(small(tmp_path, ["prompt_tuning"], train={"max_seq_len": 1020, "train_tokens": 2000}), silent)
     with pytest.raises(UserError, match="did you mean 'codetune-base'"):
@@ -203,7 +219,7 @@ def test_killed_and_started_again_it_ends_with_the_same_report(tmp_path: Path) -
 def test_sigterm_reaches_the_cell_which_saves_first(tmp_path: Path) -> None:
     """The interval of checkpoints is so long that none would be there without it."""
     train = {"train_tokens": 60_000, "batch_tokens": 500, "max_seq_len": 256, "checkpoint_every_s": 1000}
-    recipe = small(tmp_path / "study", ["prompt_tuning"], train=train, cells_at_once=2)
+    recipe = small(tmp_path / "study", ["prompt_tuning"], train=train)
     recipe_file = tmp_path / "recipe.yaml"
     recipe_file.write_text(json.dumps(recipe.model_dump(mode="json")))
     command = [sys.executable, "-m", "codetune.cli", "study", "run", str(recipe_file)]
