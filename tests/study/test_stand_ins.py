@@ -88,7 +88,8 @@ def test_data_that_is_absent_is_one_line(root: Path, tmp_path: Path) -> None:
 def test_a_study_of_a_stand_in_runs_to_its_report(root: Path, tmp_path: Path) -> None:
     data = {"source": "conala", "root": str(root), "loss_on": "all", "validation_examples": 10}
     measures = dict.fromkeys(("held_out", "memory", "matrix_rate", "latency"), False)
-    cut = tiny(study(tmp_path / "out", data=data, seeds=1, measures=measures))
+    cut = tiny(study(tmp_path / "out", data=data, seeds=1, measures=measures, decoding={"max_new_tokens": 16}))
+    cut = cut.model_copy(update={"train": cut.train.model_copy(update={"train_tokens": 2000}), "max_problems": 4})  # the same, in seconds
     run_study(cut, lambda progress: None)
     cells = report_json(tmp_path / "out")["cells"]
     assert {(cell["model"], cell["method"]) for cell in cells} == {("GPT-2" + STAND_IN, "base"), ("GPT-2" + STAND_IN, "prefix_tuning")}
