@@ -11,6 +11,7 @@ import os
 import socket
 import webbrowser
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -35,18 +36,41 @@ app = typer.Typer(add_completion=False)
 KEY = "CODETUNE_API_KEY"
 
 
+@dataclass(frozen=True, slots=True)
+class ListenFlags:
+    """Where a server listens, and whom it answers; each field is a flag."""
+
+    host: Annotated[str, typer.Option(help=f"Where it listens. Beyond this machine it wants a key, in {KEY}.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one, and says which.")] = 8000
+    allow_host: Annotated[list[str] | None, typer.Option(help="A name by which it may be called, besides --host.")] = None
+    allow_origin: Annotated[list[str] | None, typer.Option(help="Another web page that may ask, as in https://editor.example.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitFlags:
+    """How much it takes on; each field is a flag."""
+
+    batch_size: Annotated[int, typer.Option(min=1, help="Answers that are written at once: more is faster and takes more memory.")] = ROWS
+    queue: Annotated[int, typer.Option(min=1, help="Answers that may wait; beyond that requests are refused with 429.")] = WAITING
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens, whatever a request asks for.")] = 1024
+    max_body_bytes: Annotated[int, typer.Option(min=1000, help="The largest request.")] = 2_000_000
+    timeout_s: Annotated[float, typer.Option(min=1, help="The longest that one request may take, in seconds.")] = 600.0
+
+    def settings(self, where: ListenFlags) -> ServeSettings:
+        """Raises UserError for an address that others can reach without a key."""
+        return ServeSettings(
+            host=where.host, port=where.port, api_key=os.environ.get(KEY) or None, allowed_hosts=tuple(where.allow_host or ()),
+            allowed_origins=tuple(where.allow_origin or ()), max_new_tokens=self.max_new_tokens, max_body_bytes=self.max_body_bytes,
+            timeout_s=self.timeout_s,
+        )  # fmt: skip
+
+
 @app.command()
 @takes_flags
 def serve(
     flags: ServedFlags,
-    host: Annotated[str, typer.Option(help=f"Where it listens. Beyond this machine it wants a key, in {KEY}.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one, and says which.")] = 8000,
-    allow_host: Annotated[list[str] | None, typer.Option(help="A name by which it may be called, besides --host.")] = None,
-    allow_origin: Annotated[list[str] | None, typer.Option(help="Another web page that may ask, as in https://editor.example.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Answers that are written at once: more is faster and takes more memory.")] = ROWS,
-    queue: Annotated[int, typer.Option(min=1, help="Answers that may wait; beyond that requests are refused with 429.")] = WAITING,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens, whatever a request asks for.")] = 1024,
-    timeout_s: Annotated[float, typer.Option(min=1, help="The longest that one request may take, in seconds.")] = 600.0,
+    where: ListenFlags,
+    limits: LimitFlags,
     folder: Annotated[Path, typer.Option(help="Where the page keeps its history, and feedback where that is switched on.")] = Path(
         "runs/assistant"
     ),
@@ -55,23 +79,20 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve a model with its adapters: a web page at /, the OpenAI protocol at /v1. Ctrl-C ends it."""
-    settings = ServeSettings(
-        host=host, port=port, api_key=os.environ.get(KEY) or None, allowed_hosts=tuple(allow_host or ()),
-        allowed_origins=tuple(allow_origin or ()), max_new_tokens=max_new_tokens, timeout_s=timeout_s,
-    )  # fmt: skip
+    settings = limits.settings(where)
     say = to_stderr()
     with (
-        _listening(host, port) as listening,
+        _listening(where.host, where.port) as listening,
         closing(History(folder / HISTORY)) as history,
         closing(Workbench()) as workbench,
     ):
         if feedback:
             Feedback(folder / FEEDBACK, history).enable(True)
         with say.status(f"loading {flags.asked_model or flags.base_url}"):
-            engine = open_live_engine(flags, batch_size, queue)
+            engine = open_live_engine(flags, limits.batch_size, limits.queue)
         with closing(engine):
             assistant = Assistant(engine, settings, folder, runs, workbench, history=history)
-            address = _address(host, listening)
+            address = _address(where.host, listening)
             say.print(f"{', '.join(model.name for model in engine.models())}: {address} (page), {address}/v1 (OpenAI protocol)")
             if open_page:
                 webbrowser.open(address)

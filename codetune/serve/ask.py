@@ -23,6 +23,7 @@ from codetune.serve.assistant import Assistant
 from codetune.serve.errors import as_protocol, invalid
 from codetune.serve.events import STREAM, EventStream, lines_of
 from codetune.serve.history import Answer, Asked, Exchange, History
+from codetune.serve.remember import cramped, without_oldest
 from codetune.serve.shown import shown_answer, shown_exchange
 from codetune.serve.writing import GoneError, TimeLimitError, Writing
 
@@ -53,14 +54,14 @@ def ask_routes(assistant: Assistant, history: History) -> APIRouter:
         if body.blind:
             secrets.SystemRandom().shuffle(models)
         before = await asyncio.to_thread(history.exchanges, body.conversation_id) if body.conversation_id else ()
-        decoding, settings = body.decoding.config(assistant.settings), assistant.settings
+        decoding = body.decoding.config(assistant.settings)
         started = time.monotonic()
         writings: list[Writing] = []
         try:
             for model in models:
-                one = Ask(model.name, decoding=decoding, prompt_style=body.prompt_style)
-                turns = [*_turns(before), Message("user", body.content)]
-                writings.append(await _begin(assistant, one, turns, request, settings.timeout_s))
+                turns = (*_turns(before), Message("user", body.content))
+                one = Ask(model.name, turns, decoding=decoding, prompt_style=body.prompt_style)
+                writings.append(await _begin(assistant, one, request))
             asked = [_asked(model, body.prompt_style, decoding) for model in models]
             exchange = await asyncio.to_thread(history.begin, body.conversation_id, body.content, asked, body.blind)
             title = (await asyncio.to_thread(history.conversation, exchange.conversation)).title
@@ -83,18 +84,21 @@ def _turns(exchanges: Sequence[Exchange]) -> list[Message]:
     return turns
 
 
-async def _begin(assistant: Assistant, ask: Ask, turns: list[Message], request: Request, timeout_s: float) -> Writing:
+async def _begin(assistant: Assistant, ask: Ask, request: Request) -> Writing:
     """The writing under way, with as many of the latest exchanges as there is room for. Raises what `LiveEngine.submit` raises."""
     while True:
-        asked = dataclasses.replace(ask, messages=tuple(turns))
-        writing = Writing(assistant.engine, [asked], request.receive, timeout_s)
+        writing = Writing(assistant.engine, [ask], request.receive, assistant.settings.timeout_s)
+        shorter = without_oldest(ask.messages)
         try:
             await writing.begin()
-            return writing
         except TooLongError:
-            if len(turns) < 3:
+            if not shorter:
                 raise
-            turns = turns[2:]
+        else:
+            if not shorter or not cramped(assistant.engine, ask, writing.prompt_tokens):
+                return writing
+            writing.cancel()
+        ask = dataclasses.replace(ask, messages=shorter)
 
 
 def _asked(model: ServedModel, prompt_style: str | None, decoding: DecodingConfig) -> Asked:

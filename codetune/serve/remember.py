@@ -25,7 +25,7 @@ def stream_remembered(engine: LiveEngine, ask: Ask) -> tuple[int, Generator[Piec
             if not shorter:
                 raise
         else:
-            if not shorter or ticket.prompt_tokens + _wanted(engine, ask) <= _positions(engine, ask.model):
+            if not shorter or not cramped(engine, ask, ticket.prompt_tokens):
                 return left_out, pieces
             ticket.cancel()
         left_out, ask = left_out + 1, dataclasses.replace(ask, messages=shorter)
@@ -35,6 +35,11 @@ def without_oldest(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The conversation without its first question and what answered it; empty where only the last question would go."""
     asked = [number for number, message in enumerate(messages) if message.role == "user"]
     return (*messages[: asked[0]], *messages[asked[1] :]) if len(asked) > 1 else ()
+
+
+def cramped(engine: LiveEngine, ask: Ask, prompt_tokens: int) -> bool:
+    """Whether a prompt of so many tokens leaves less room than the answer is promised."""
+    return prompt_tokens + _wanted(engine, ask) > _positions(engine, ask.model)
 
 
 def _positions(engine: LiveEngine, model: str) -> float:
