@@ -43,7 +43,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["score"], "Missing argument"),
         (["score", "nowhere.jsonl", "--benchmark", "basics-known"], "nowhere.jsonl not found"),
         (["score", "x.jsonl", "--benchmark", "basics-knwn"], "did you mean 'basics-known'?"),
-        (["mend", "x.py"], "'codetune mend' (repair a file until its tests pass) is not there yet"),
+        (["mend", "x.py"], "Missing option '--tests' (see 'codetune mend --help')"),
     ],
 )
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
