@@ -26,8 +26,8 @@ from codetune.study.plot_labels import KEY_LINE, KeyEntry, draw_key, key_lines
 
 Drawing = ParamSpec("Drawing")
 
-INK, MUTED, GRID = "#1c2330", "#667085", "#e3e7ee"
-PASSED, FAILED = "#0b7a75", "#c8553d"
+INK, MUTED, GRID = "#1c2330", "#656f84", "#e3e7ee"
+PASSED, FAILED = "#0a7873", "#c8553d"
 PANEL_WIDTH = 5.0  # inches; text of 9 points is then 8 pixels high on a phone of 390
 TUNED = f" {cells.TUNED}"  # ends the name of a row whose settings were searched for
 
