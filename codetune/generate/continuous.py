@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 from codetune.errors import nearest
+from codetune.generate.answer_lane import AnswerLane
 from codetune.generate.asked import prompt_of, too_long
 from codetune.generate.lane import Lane, Row
 from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, TooLongError, UnknownModelError
@@ -57,7 +58,7 @@ class ContinuousEngine:
     def __init__(self, voices: Sequence[Voice], rows: int = 16, waiting: int = 256) -> None:
         self.voices, self.most_rows, self.most_waiting = {voice.name: voice for voice in voices}, rows, waiting
         self._base = voices[0].name
-        self._lanes = {id(voice.tree): Lane(voice.tree, voice) for voice in voices}
+        self._lanes = {id(voice.tree): _lane(voice) for voice in voices}
         self._queue: deque[tuple[Row, _Taken]] = deque()
         self._going: dict[int, _Taken] = {}  # by the identity of the row
         self._wake = threading.Condition()
@@ -96,7 +97,7 @@ class ContinuousEngine:
         with self._text:
             encoder = self._encoders[id(voice.loaded.tokenizer)]
             prompt, stops = prompt_of(ask, voice.style, voice.styles, encoder, voice.loaded.family.vocab_size)
-        room = voice.loaded.family.max_positions - voice.virtual - len(prompt)
+        room = voice.room(prompt)
         if room < 1:
             own = f", of which {voice.virtual} are virtual tokens" if voice.virtual else ""
             positions = voice.loaded.family.max_positions
@@ -169,8 +170,7 @@ class ContinuousEngine:
         except Exception as error:
             for row in {id(row): row for row in (*lane.rows, *rows)}.values():
                 self._going.pop(id(row)).tell(Piece(row.index, f"{type(error).__name__}: {error}", FAILED, len(row.ids)))
-            lane.rows.clear()
-            lane.cache.free()
+            lane.clear()
             return
         told = [(self._going[id(row)], piece) for row, piece in made if piece.text or piece.finish or piece.logprobs]
         self._leave(lane, [row for row, piece in made if piece.finish])  # its place is free before its end is known
@@ -181,3 +181,7 @@ class ContinuousEngine:
         lane.leave(rows)
         for row in rows:
             del self._going[id(row)]
+
+
+def _lane(voice: Voice) -> Lane:
+    return AnswerLane(voice.tree, voice) if voice.loaded.family.encoder_decoder else Lane(voice.tree, voice)

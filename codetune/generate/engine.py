@@ -16,11 +16,12 @@ from codetune.data.encode import encode_prompt
 from codetune.generate.cache import PreallocatedCache
 from codetune.generate.request import Generated, Report, Request
 from codetune.generate.sampling import choose
-from codetune.generate.seq2seq import AnswerBatch, room_for_answer
+from codetune.generate.seq2seq import AnswerBatch
 from codetune.generate.sequences import Growing, batches, result, started, take
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.forward import as_taken, logits_of, prefix_cache
 from codetune.models.load import LoadedModel
+from codetune.models.seq2seq import room_for_answer
 
 
 class OwnEngine:

@@ -90,6 +90,16 @@ class Lane:
         if not self.rows:
             self.cache.free()
 
+    def clear(self) -> None:
+        """All rows leave, whatever became of the cache."""
+        self.rows.clear()
+        self.cache.free()
+
+    def _say_whose(self, rows: Sequence[Row]) -> None:
+        """Before a pass of these rows: which adapters its layers apply."""
+        if self.tree.mixture:
+            self.tree.mixture.rows([row.voice.mixed for row in rows])
+
     def _prompts(self, rows: Sequence[Row], first: int) -> torch.Tensor:
         """The last hidden state of each prompt, [rows, hidden size]. Shorter ones are followed by columns that nobody sees."""
         for slot, row in enumerate(rows, first):
@@ -108,8 +118,7 @@ class Lane:
 
     def _run(self, rows: Sequence[Row], first: int, positions: torch.Tensor, end: int, **inputs: torch.Tensor) -> torch.Tensor:
         """The decoder's last hidden states, [rows, tokens, hidden size], of tokens at `positions` [rows, tokens], slots from `first` on."""
-        if self.tree.mixture:
-            self.tree.mixture.rows([row.voice.mixed for row in rows])
+        self._say_whose(rows)
         self.cache.at(first, positions, end)
         seen = self._seen(positions, end)
         decoder = getattr(self.model, self.model.base_model_prefix)
@@ -150,8 +159,7 @@ class Lane:
     def _choose(self, first: int, hidden: torch.Tensor) -> list[tuple[Row, Piece]]:
         """Every row from slot `first` on takes its token."""
         rows = self.rows[first:]
-        if self.tree.mixture:
-            self.tree.mixture.rows([row.voice.mixed for row in rows])
+        self._say_whose(rows)
         logits = logits_of(self.model, hidden)
         chosen = _chosen(logits, rows)
         return [(row, self._take(row, token, logits[number])) for number, (row, token) in enumerate(zip(rows, chosen, strict=True))]

@@ -13,16 +13,9 @@ from codetune.generate.cache import PreallocatedCache
 from codetune.generate.sampling import choose
 from codetune.generate.sequences import Growing, take
 from codetune.methods import Adapted
-from codetune.models.families import Family
 from codetune.models.forward import logits_of
 from codetune.models.load import LoadedModel
 from codetune.models.seq2seq import padded_prompts
-
-
-def room_for_answer(family: Family, prompt: list[int]) -> int:
-    """Positions of the decoder that its marks leave free; where the encoder cannot read the prompt, how many it lacks, below 0."""
-    free = family.max_positions - len(prompt) - len(family.marks.after_prompt)
-    return family.max_positions - len(family.marks.before_answer) if free >= 0 else free
 
 
 class AnswerBatch:

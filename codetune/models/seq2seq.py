@@ -50,6 +50,12 @@ def with_marks(family: Family, config: Any, tokenizer: Any) -> Family:
     return replace(family, marks=Marks(tuple(whole[begins + len(bare) :]), (*start, *whole[:begins])))
 
 
+def room_for_answer(family: Family, prompt: Sequence[int]) -> int:
+    """Positions of the decoder that its marks leave free; where the encoder cannot read the prompt, how many it lacks, below 0."""
+    free = family.max_positions - len(prompt) - len(family.marks.after_prompt)
+    return family.max_positions - len(family.marks.before_answer) if free >= 0 else free
+
+
 def padded_prompts(prompts: Sequence[Sequence[int]], family: Family, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Prompts as the encoder reads them: ids and mask, [rows, tokens], padded on the right."""
     texts = [[*prompt, *family.marks.after_prompt] for prompt in prompts]

@@ -8,7 +8,7 @@ its own matrices.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from codetune.methods import Adapted, SoftPrompt, load_adapter
 from codetune.methods.mixture import BASE, Mixture, mixes
 from codetune.models.load import LoadedModel
 from codetune.models.open import open_model, require_its_base, trained_prompt_style
+from codetune.models.seq2seq import room_for_answer
 from codetune.models.stages import ADAPTER_CONFIG, read, tuned_folder
 
 
@@ -46,6 +47,12 @@ class Voice:
     def virtual(self) -> int:
         return self.soft.num_virtual_tokens if self.soft else 0
 
+    def room(self, prompt: Sequence[int]) -> int:
+        """New tokens that fit after the prompt; below 1 where it is too long."""
+        if self.loaded.family.encoder_decoder:
+            return room_for_answer(self.loaded.family, prompt)
+        return self.loaded.family.max_positions - self.virtual - len(prompt)
+
     @property
     def styles(self) -> tuple[str, ...]:
         return self.loaded.tokenizer.styles
@@ -65,8 +72,6 @@ def open_voices(
     folders = {called: tuned_folder(path) for called, path in adapters.items()}
     quantize = quantize or next((how for folder in folders.values() if (how := _trained_in_4_bits(folder))), None)
     loaded, adapted = open_model(name, None, precision, on, quantize)
-    if loaded.family.encoder_decoder:
-        raise UserError(f"{name} is an encoder-decoder model, which is not served yet: codetune generate and evaluate have it answer")
     base = Tree(loaded.model)
     voices = [Voice(name, loaded, base, adapted.method, trained_prompt_style(Path(name)), soft=_soft(adapted))]
     # Trees of their own are copied from the base before LoRA layers are put into it.
@@ -80,9 +85,7 @@ def voice_on(called: str, folder: Path, base: Voice, precision: Precision = "fp3
     """An adapter beside a base that is open. LoRA layers go into the base's own tree: trees must have been copied from it before."""
     style = trained_prompt_style(folder)
     if (folder / "config.json").exists():  # a whole model
-        loaded, adapted = open_model(str(folder), None, precision, on)
-        if loaded.family.encoder_decoder:
-            raise UserError(f"{folder} is an encoder-decoder model, which is not served yet")
+        loaded, _ = open_model(str(folder), None, precision, on)
         return Voice(called, loaded, Tree(loaded.model), "full", style)
     if read(folder.parent / "train.json").get("base_format", "fp32") == base.loaded.weights_format:
         require_its_base(base.loaded, folder)

@@ -65,8 +65,7 @@ def test_from_recipe_to_answers(
     assert run(["evaluate", *asked, "--benchmark", str(problems_file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_samples"] == 2
     monkeypatch.setattr("sys.stdin", io.StringIO("Add two numbers.\n"))
-    assert run(["chat", *asked]) == 2
-    assert "is an encoder-decoder model, which is not served yet" in capsys.readouterr().err
+    assert run(["chat", *asked]) == 0
 
 
 KILLED = """

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import transformers
 from codetune.batches import batch_of, collate, make_rows
 from codetune.config import DecodingConfig
 from codetune.data.tokenise import TokenisedExamples
+from codetune.generate.continuous import ContinuousEngine
 from codetune.generate.engine import OwnEngine
+from codetune.generate.live import Ask, write
 from codetune.generate.request import Generated, Request
 from codetune.methods import Adapted, load_adapter
 from codetune.models.checkpointing import checkpoint_layers
@@ -23,6 +28,7 @@ from codetune.models.families import Family, Marks
 from codetune.models.forward import summed_loss
 from codetune.models.load import LoadedModel
 from codetune.models.seq2seq import pairs_of
+from codetune.models.several import Tree, Voice
 from codetune.train.checks import difference, probe_batch, probe_logits
 from tests.exactness.pairs import BEGIN, END, MODELS, PAIR_METHODS, POSITIONS, RELATIVES, TOLERANCE, adapted_tiny, pairs, split, tiny
 from tests.exactness.test_generation import LetterTokenizer
@@ -140,7 +146,7 @@ def test_prompts_as_long_as_the_positions_are_padded_no_further() -> None:
 class PairTokenizer(LetterTokenizer):
     """EOS is 2 here, as it is CodeT5's and PLBART's."""
 
-    eos_id = END
+    eos_id, infill_marks, styles = END, None, ("instruction",)
 
 
 PROMPTS = ("abc", "hello world of many letters", "z", "qrstuvw", "mnopqrstuvwxyzabcdef")
@@ -168,6 +174,10 @@ def test_greedy_is_stock_generate_alone_and_in_a_batch(name: str, method: str) -
     for batch_size in (1, 2, 5):
         got = engine(adapted, family).generate(requests, DecodingConfig(max_new_tokens=14, batch_size=batch_size))
         assert [one.text for one in got] == wanted
+    voice = Voice("tiny", engine(adapted, family).loaded, Tree(adapted.model), method, None)
+    with closing(ContinuousEngine([voice], rows=3)) as live, ThreadPoolExecutor(5) as pool:
+        asks = [Ask("tiny", prompt=prompt, decoding=DecodingConfig(max_new_tokens=14)) for prompt in PROMPTS]
+        assert list(pool.map(partial(write, live), asks)) == wanted
 
 
 def sampled(batch_size: int, seed: int) -> list[Generated]:
