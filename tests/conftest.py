@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,27 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+# What the tests of each of these share takes seconds to make: one worker makes it, and runs them all.
+SHARING = (
+    "train/test_parallel", "train/test_checkpoints", "train/test_policies", "train/test_halved", "study/test_drive", "study/test_measuring",
+    "study/test_diagnosis", "serve/test_page", "serve/test_page_access", "serve/test_page_programs", "cli/test_serve", "cli/test_stages",
+    "exactness/test_torture", "sandbox/test_attacks", "mending/test_mending", "export/test_cards",
+)  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Test by test, but for those. (`--dist loadgroup` is for this, and does nothing with pytest 9.2 and xdist 3.8.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.removeprefix("tests/").removesuffix(".py") in SHARING else nodeid
+
+    return Sharing(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

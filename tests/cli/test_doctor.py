@@ -18,7 +18,7 @@ def test_doctor_reports_and_its_exit_code_follows_the_sandbox(capsys: pytest.Cap
     assert found["hardware"]["memory_bytes"] > 1 << 28
     assert found["versions"]["torch"].startswith("2.")
     assert found["extras"]["dev"]["install"] == "pip install 'codetune[dev]'"
-    assert {"ui", "vllm", "ray", "quant", "kernels", "trackers"} <= found["extras"].keys()
+    assert {"vllm", "ray", "quant", "kernels", "trackers"} <= found["extras"].keys()
 
 
 def test_doctor_says_what_runs_where(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
