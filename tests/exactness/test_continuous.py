@@ -17,6 +17,7 @@ from codetune.generate.continuous import ContinuousEngine
 from codetune.generate.live import Ask, BusyError, Piece, TooLongError, UnknownModelError, stream, write
 from codetune.models.load import LoadedModel
 from codetune.models.several import Tree, Voice, voice_on
+from codetune.prompts.infill import marks_from
 from codetune.records import Message
 from tests.exactness.test_generation import PROMPTS, LetterTokenizer, by_hand
 from tests.exactness.tiny import FAMILIES, KINDS, METHODS, PAIRS, adapted_tiny, tiny
@@ -132,6 +133,20 @@ def test_logprobs_are_those_of_the_model(engine: ContinuousEngine) -> None:
         assert abs(sum(2.718281828459045**value for _, value in one.top) - 1) < 1e-5
         assert one.top[0] == (one.token, one.logprob)  # greedy
         assert list(one.top) == sorted(one.top, key=lambda each: -each[1])
+
+
+def test_a_hole_is_filled_by_what_the_model_says_to_the_familys_marks() -> None:
+    """`suffix` is the same question as the marks in the prompt, and another one than the prompt alone."""
+    model, facts = tiny("llama")
+    tokenizer: Any = Letters()
+    tokenizer.infill_marks = marks_from("<P>", "<S>", "<M>")
+    voice = Voice("base", LoadedModel("base", model.eval(), tokenizer, facts, ""), Tree(model), "base", None)
+    with closing(ContinuousEngine([voice])) as engine:
+        assert engine.models()[0].infills
+        decoding = DecodingConfig(max_new_tokens=10)
+        filled = write(engine, Ask("base", prompt="abc", suffix="xyz", decoding=decoding))
+        assert filled == write(engine, Ask("base", prompt="<P>abc<S>xyz<M>", decoding=decoding))
+        assert filled != write(engine, Ask("base", prompt="abc", decoding=decoding))
 
 
 def test_the_queue_is_bounded_and_what_is_given_up_frees_its_place(engine: ContinuousEngine) -> None:
