@@ -41,6 +41,7 @@ def limited(kind: str, recipe: Path, *settings: str) -> subprocess.CompletedProc
     return subprocess.run(call, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_changes_that_are_named_fit(recipe_file: Path) -> None:
     failed = limited("RLIMIT_DATA", recipe_file, *LARGE)
     line = told(failed)

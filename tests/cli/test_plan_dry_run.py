@@ -24,7 +24,7 @@ def recipe(folder: Path, model: str, method: str, **train: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("method", "precision"), [("qlora", "bf16"), ("full", "fp32")])
+@pytest.mark.parametrize(("method", "precision"), [pytest.param("qlora", "bf16", marks=pytest.mark.slow), ("full", "fp32")])
 def test_a_dry_run_measures_near_the_forecast(method: str, precision: str, tmp_path: Path) -> None:
     """In a process of its own, which holds its libraries and nothing of other tests."""
     asked = recipe(tmp_path, "codetune-base", method, precision=precision)

@@ -105,6 +105,7 @@ def test_killed_within_a_trial_it_goes_on_there(tiny_model: Path, tmp_path: Path
     assert found.best == whole.best == 1
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_goes_on(tiny_model: Path, tmp_path: Path) -> None:
     """From the command line, wherever the kill happens to strike, until it ends by itself."""
     path, folder = tmp_path / "search.yaml", tmp_path / "run"
