@@ -16,7 +16,7 @@ os.environ.update(COLUMNS=str(WIDTH), NO_COLOR="1", TERM="dumb")
 
 import typer.main  # noqa: E402
 
-from codetune.cli.main import COMMANDS, _is_there, run  # noqa: E402
+from codetune.cli.main import COMMANDS, run  # noqa: E402
 
 HEAD = """# Commands
 
@@ -36,7 +36,7 @@ def page() -> str:
 def _command_lines() -> Iterator[list[str]]:
     """`codetune` itself, each command, and each command of a group."""
     yield []
-    for name in filter(_is_there, COMMANDS):
+    for name in COMMANDS:
         yield [name]
         command = typer.main.get_command(importlib.import_module(f"codetune.cli.{name}").app)
         yield from ([name, below] for below in getattr(command, "commands", {}))

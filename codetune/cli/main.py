@@ -1,7 +1,7 @@
 """The `codetune` command: finds the module of the chosen command, runs it, and turns a user's mistake into one line.
 
 Each command is a module of its own, `codetune/cli/<command>.py`, that holds a Typer `app`; it is imported only when it is
-chosen, so that `codetune --help` is quick and no command pays for another's imports. A command that has no module yet says so.
+chosen, so that `codetune --help` is quick and no command pays for another's imports.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -92,8 +91,6 @@ def _dispatch(arguments: list[str]) -> int:
         raise UserError(f"no such option {name!r}; {nearest(name, ['--help', '--version'])}; a command comes first, as in 'codetune score'")
     if name not in COMMANDS:
         raise UserError(f"no such command {name!r}; {nearest(name, COMMANDS)}")
-    if not _is_there(name):
-        raise UserError(f"'codetune {name}' ({COMMANDS[name]}) is not there yet; there are: {', '.join(filter(_is_there, COMMANDS))}")
     command = typer.main.get_command(importlib.import_module(f"codetune.cli.{name}").app)
     code = command.main(args=rest, prog_name=f"codetune {name}", standalone_mode=False)
     if code == INTERRUPTED:  # how Typer hands on Ctrl-C
@@ -104,19 +101,12 @@ def _dispatch(arguments: list[str]) -> int:
 def _print_help() -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for name, summary in COMMANDS.items():
-        if _is_there(name):
-            table.add_row(f"[bold]{name}[/bold]", summary)
-        else:
-            table.add_row(name, f"{summary} (not there yet)", style="dim")
+        table.add_row(f"[bold]{name}[/bold]", summary)
     console = Console(highlight=False)
     console.print("codetune fine-tunes language models to write code and finds out which tuning method is best.\n")
     console.print("Usage: codetune COMMAND \\[ARGUMENTS]\n")
     console.print(table)
     console.print("\n'codetune COMMAND --help' explains one command; 'codetune --version' says which version this is.")
-
-
-def _is_there(name: str) -> bool:
-    return importlib.util.find_spec(f"codetune.cli.{name}") is not None
 
 
 def _complain(message: str) -> int:
