@@ -37,6 +37,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_wheel_works_outside_the_repository(installed: Path) -> None:
     version = run(installed, "--version")
     assert version.stdout.startswith("codetune "), version.stderr
+    page = installed / "site" / "codetune" / "serve" / "static"
+    assert {"index.html", "main.js", "app.css"} <= {path.name for path in page.iterdir()}
     samples = installed / "samples.jsonl"
     rows = [{"task_id": problem.task_id, "solution": problem.reference} for problem in basics.load("unseen")]
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
