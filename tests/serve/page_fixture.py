@@ -47,7 +47,7 @@ def answer(ask: Ask, index: int) -> str:
     for word, text in (("markup", HOSTILE), ("markdown", MARKDOWN), ("script", SCRIPT), ("forever", "on and " * 3000), ("nothing", "")):
         if word in last:
             return text
-    return WRONG if ask.model == "base" else f"Equal numbers count once:\n\n```python\n{RIGHT}\n```\n"
+    return WRONG if ask.model == "tuned" else f"Equal numbers count once:\n\n```python\n{RIGHT}\n```\n"
 
 
 def write_runs(root: Path) -> None:

@@ -354,7 +354,7 @@ def test_a_question_is_asked_and_its_program_run_with_the_keyboard_alone(page):
 
 def test_the_drawer_of_a_small_screen_holds_the_focus_and_gives_it_back(page):
     page.set_viewport_size(NARROW)
-    assert page.evaluate("() => document.getElementById('side').inert")
+    page.wait_for_function("() => document.getElementById('side').inert")  # the page hears of its new width in its own time
     page.get_by_role("button", name="Conversations", exact=True).click()
     expect(page.get_by_label("Search in conversations")).to_be_focused()
     page.keyboard.press("Escape")

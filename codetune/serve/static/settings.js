@@ -36,7 +36,8 @@ const select = (options, value, change) => {
 const adopt = (state) => {
   server = state;
   const names = state.models.map((model) => model.name);
-  const fallback = [names[0] ?? "", names[1] ?? names[0] ?? ""];
+  const tunedFirst = [...state.models].sort((a, b) => (a.method === "base") - (b.method === "base")).map((model) => model.name);
+  const fallback = [tunedFirst[0] ?? "", tunedFirst[1] ?? tunedFirst[0] ?? ""];
   chosen.models = fallback.map((name, side) => (names.includes(chosen.models[side]) ? chosen.models[side] : name));
   const { max_new_tokens: most, default_new_tokens: first } = state.limits;
   chosen.max_new_tokens = Math.min(chosen.max_new_tokens ?? first, most);
