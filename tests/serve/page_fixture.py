@@ -24,6 +24,8 @@ WRONG = "def second_largest(numbers):\n    return sorted(numbers)[1]"
 BETTER = "def second_largest(numbers):\n    return sorted(numbers)[-2]"
 RIGHT = "def second_largest(numbers):\n    found = sorted(set(numbers))\n    return found[-2] if len(found) > 1 else None"
 TESTS = "assert second_largest([4, 3, 1, 2]) == 3\nassert second_largest([5, 5, 1]) == 1\nassert second_largest([1]) is None"
+expect.set_options(timeout=20_000)  # a busy machine is no fault of the page
+
 QUESTION = "Write a function that returns the second largest number of a list."
 SCRIPT = (
     "Here it is:\n\n```python\nimport sys  # for its arguments\n\nprint('hello', input(), *sys.argv[1:])\n"

@@ -44,7 +44,7 @@ def window(browser, server):
 @pytest.fixture
 def page(window, said):
     page = window.new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(30_000)
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))

@@ -129,7 +129,7 @@ def look(browser, address, width, theme, state):
     context = browser.new_context(base_url=address, viewport=SIZES[width], color_scheme=theme, reduced_motion="reduce")
     try:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.goto("/")
         state(page)
         return faults(page), page.evaluate("() => document.documentElement.scrollWidth")
