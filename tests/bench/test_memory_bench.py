@@ -24,6 +24,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_parts_are_measured_kept_and_not_measured_again(tmp_path: Path) -> None:
     arguments = ("--tiny", "--models", "falcon-7b", "--methods", "lora,bitfit", "--precisions", "fp32", "--tokens", "64")
     out = tmp_path / "memory.json"
