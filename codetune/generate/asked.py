@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codetune.data.encode import encode_context
-from codetune.errors import UserError, nearest
-from codetune.generate.live import Ask
+from codetune.errors import UserError
+from codetune.generate.live import Ask, unknown_style
 from codetune.models.load import TextTokenizer
 from codetune.prompts.infill import hole
 from codetune.records import Problem
@@ -22,7 +22,7 @@ def prompt_of(
     if ask.messages:
         style = ask.prompt_style or usual
         if style not in styles:
-            raise UserError(f"{ask.model} cannot be asked in prompt style {style!r}: {nearest(style, styles)}")
+            raise UserError(unknown_style(ask.model, style, styles))
         template = tokenizer.template(style)
         stops = template.stop_sequences(Problem("", instruction="any"))
         return encode_context(template.conversation(ask.messages), tokenizer), (*ask.stop, *stops)

@@ -14,7 +14,6 @@ from functools import partial
 
 import torch
 
-from codetune.errors import nearest
 from codetune.generate.answer_lane import AnswerLane
 from codetune.generate.asked import prompt_of, too_long
 from codetune.generate.lane import Lane, Row
@@ -57,7 +56,13 @@ class ContinuousEngine:
 
     def __init__(self, voices: Sequence[Voice], rows: int = 16, waiting: int = 256) -> None:
         self.voices, self.most_rows, self.most_waiting = {voice.name: voice for voice in voices}, rows, waiting
-        self._base = voices[0].name
+        self._models = tuple(
+            ServedModel(
+                voice.name, voices[0].name, voice.method, voice.style, voice.styles, voice.loaded.family.max_positions - voice.virtual,
+                voice.loaded.tokenizer.infill_marks is not None,
+            )
+            for voice in voices
+        )  # fmt: skip
         self._lanes = {id(voice.tree): _lane(voice) for voice in voices}
         self._queue: deque[tuple[Row, _Taken]] = deque()
         self._going: dict[int, _Taken] = {}  # by the identity of the row
@@ -73,13 +78,7 @@ class ContinuousEngine:
         self._thread.start()
 
     def models(self) -> tuple[ServedModel, ...]:
-        return tuple(
-            ServedModel(
-                voice.name, self._base, voice.method, voice.style, voice.styles, voice.loaded.family.max_positions - voice.virtual,
-                voice.loaded.tokenizer.infill_marks is not None,
-            )
-            for voice in self.voices.values()
-        )  # fmt: skip
+        return self._models
 
     @property
     def running(self) -> int:
@@ -93,7 +92,7 @@ class ContinuousEngine:
     def submit(self, ask: Ask, tell: Tell) -> _Taken:
         voice = self.voices.get(ask.model)
         if voice is None:
-            raise UnknownModelError(f"no model {ask.model!r} is served: {nearest(ask.model, self.voices)}")
+            raise UnknownModelError.of(ask.model, self.voices)
         with self._text:
             encoder = self._encoders[id(voice.loaded.tokenizer)]
             prompt, stops = prompt_of(ask, voice.style, voice.styles, encoder, voice.loaded.family.vocab_size)

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 
-from codetune.errors import UserError, nearest
+from codetune.errors import UserError
 from codetune.generate.fake import cut_at_stop
 from codetune.generate.live import Ask, BusyError, Piece, ServedModel, Ticket, TokenLogprob, TooLongError, UnknownModelError
 
@@ -34,7 +34,7 @@ class FakeLiveEngine:
 
     def submit(self, ask: Ask, tell: Callable[[Piece], None]) -> Ticket:
         if ask.model not in self._names:
-            raise UnknownModelError(f"no model {ask.model!r} is served: {nearest(ask.model, self._names)}")
+            raise UnknownModelError.of(ask.model, self._names)
         text = "".join(message.content for message in ask.messages) or ask.prompt
         words = len(text.split()) if isinstance(text, str) else len(text)
         if not text:

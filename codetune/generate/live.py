@@ -9,13 +9,13 @@ The batch seam (`generate.request`) is for benchmarks, this one for people who w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, Self
 
 from codetune.config import DecodingConfig
-from codetune.errors import UserError
+from codetune.errors import UserError, nearest
 from codetune.records import Message
 
 CANCELLED, FAILED = "cancelled", "failed"
@@ -31,6 +31,16 @@ class TooLongError(UserError):
 
 class UnknownModelError(UserError):
     """No model of that name is served."""
+
+    @classmethod
+    def of(cls, name: str, there: Iterable[str]) -> Self:
+        """`there` are the names that are."""
+        return cls(f"no model {name!r} is served: {nearest(name, there)}")
+
+
+def unknown_style(model: str, style: str, styles: Sequence[str]) -> str:
+    """What is said of a prompt style that is none of the model's."""
+    return f"{model} cannot be asked in prompt style {style!r}: {nearest(style, styles)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from codetune.errors import UserError, nearest
+from codetune.errors import UserError
 from codetune.generate.asked import prompt_of, too_long
 from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, TokenLogprob, TooLongError, UnknownModelError
 from codetune.models.load import load_tokenizer, read_config
@@ -71,7 +71,7 @@ class VllmEngine:
 
     def submit(self, ask: Ask, tell: Callable[[Piece], None]) -> _Taken:
         if (model := self._models.get(ask.model)) is None:
-            raise UnknownModelError(f"no model {ask.model!r} is served: {nearest(ask.model, self._models)}")
+            raise UnknownModelError.of(ask.model, self._models)
         with self._text:
             ids, stops = prompt_of(ask, model.prompt_style, model.styles, self._tokenizer, self._vocab_size)
         if (room := self._positions - len(ids)) < 1:

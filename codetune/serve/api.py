@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from codetune.config import DecodingConfig
-from codetune.errors import nearest
-from codetune.generate.live import Ask, LiveEngine, ServedModel, UnknownModelError
+from codetune.generate.live import Ask, LiveEngine, ServedModel
 from codetune.records import Message
+from codetune.serve.asking import find_model, require_style
 from codetune.serve.assistant import Assistant
 from codetune.serve.errors import invalid
 from codetune.serve.events import STILL_THERE, EventStream, event
@@ -60,17 +60,17 @@ def protocol_routes(assistant: Assistant) -> APIRouter:
     @routes.get("/v1/models/{model:path}", responses=errors(404, *_KEYED))
     def retrieve_model(model: str) -> Model:
         """One of them."""
-        return model_of(_served(engine, model), started)
+        return model_of(find_model(engine.models(), model), started)
 
     @routes.post("/v1/chat/completions", response_model=ChatCompletion, responses={**errors(*_ASKED), 200: {"content": _STREAM}})
     async def chat(asked: ChatRequest, request: Request) -> Any:
         """Answer a conversation."""
-        return await _answer(assistant, asked, [chat_ask(asked, _served(engine, asked.model), settings)], request)
+        return await _answer(assistant, asked, [chat_ask(asked, find_model(engine.models(), asked.model), settings)], request)
 
     @routes.post("/v1/completions", response_model=Completion, responses={**errors(*_ASKED), 200: {"content": _STREAM}})
     async def complete(asked: CompletionRequest, request: Request) -> Any:
         """Go on with a text, or fill a hole in it."""
-        return await _answer(assistant, asked, completion_asks(asked, _served(engine, asked.model), settings), request)
+        return await _answer(assistant, asked, completion_asks(asked, find_model(engine.models(), asked.model), settings), request)
 
     return routes
 
@@ -78,10 +78,9 @@ def protocol_routes(assistant: Assistant) -> APIRouter:
 def chat_ask(asked: ChatRequest, model: ServedModel, settings: ServeSettings) -> Ask:
     """The ask that a chat request is. Raises ProtocolError for what the model or the server does not do."""
     turns = tuple(Message("system" if turn.role == "developer" else turn.role, turn.content) for turn in asked.messages)
-    style = asked.prompt_style
-    if style is not None and style not in model.styles:
-        raise invalid(f"{asked.model} cannot be asked in prompt style {style!r}: {nearest(style, model.styles)}", "prompt_style")
-    return Ask(asked.model, turns, decoding=_decoding(asked, 1, settings), stop=asked.stop, logprobs=asked.top, prompt_style=style)
+    require_style(model, asked.prompt_style)
+    decoding = _decoding(asked, 1, settings)
+    return Ask(asked.model, turns, decoding=decoding, stop=asked.stop, logprobs=asked.top, prompt_style=asked.prompt_style)
 
 
 def completion_asks(asked: CompletionRequest, model: ServedModel, settings: ServeSettings) -> list[Ask]:
@@ -146,13 +145,6 @@ async def _events(head: Head, writing: Writing, wants_usage: bool) -> AsyncItera
     if wants_usage:
         yield event(head.last(answers, writing.prompt_tokens))
     yield "data: [DONE]\n\n"
-
-
-def _served(engine: LiveEngine, name: str) -> ServedModel:
-    models = {model.name: model for model in engine.models()}
-    if name not in models:
-        raise UnknownModelError(f"no model {name!r} is served: {nearest(name, models)}")
-    return models[name]
 
 
 def _count(engine: LiveEngine, name: str) -> int | None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from codetune.config import DecodingConfig
-from codetune.errors import nearest
-from codetune.generate.live import LiveEngine, ServedModel, UnknownModelError
+from codetune.generate.live import LiveEngine, ServedModel, UnknownModelError, unknown_style
 from codetune.records import Json
 from codetune.serve.errors import invalid
 from codetune.serve.settings import ServeSettings
@@ -41,11 +40,22 @@ def shown_decoding(decoding: DecodingConfig) -> Json:
 
 async def find_models(engine: LiveEngine, names: Sequence[str], prompt_style: str | None = None) -> list[ServedModel]:
     """The served models of these names, in order, all of which know the style. Raises UnknownModelError and ProtocolError."""
-    served = {model.name: model for model in await asyncio.to_thread(engine.models)}  # an engine may have to ask a server
-    for name in names:
-        if name not in served:
-            raise UnknownModelError(f"no model {name!r} is served: {nearest(name, served)}")
-        if prompt_style is not None and prompt_style not in served[name].styles:
-            said = f"{name} cannot be asked in prompt style {prompt_style!r}: {nearest(prompt_style, served[name].styles)}"
-            raise invalid(said, "prompt_style")
-    return [served[name] for name in names]
+    served = await asyncio.to_thread(engine.models)  # an engine may have to ask a server
+    found = [find_model(served, name) for name in names]
+    for model in found:
+        require_style(model, prompt_style)
+    return found
+
+
+def find_model(served: Sequence[ServedModel], name: str) -> ServedModel:
+    """Raises UnknownModelError."""
+    found = next((model for model in served if model.name == name), None)
+    if found is None:
+        raise UnknownModelError.of(name, [model.name for model in served])
+    return found
+
+
+def require_style(model: ServedModel, style: str | None) -> None:
+    """Raises ProtocolError for a prompt style that the model does not know; None is its own."""
+    if style is not None and style not in model.styles:
+        raise invalid(unknown_style(model.name, style, model.styles), "prompt_style")
