@@ -7,6 +7,7 @@ A server on loopback is still reached by every web page that its user opens, so 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import re
@@ -43,13 +44,26 @@ class Guard:
             return
         send = _plainly(send)
         try:
-            self._admit(Headers(scope=scope), scope["path"])
-            body = await self._body(Headers(scope=scope), receive)
+            body = await self._let_in(Headers(scope=scope), scope["path"], receive)
         except ProtocolError as error:
             error.headers["Connection"] = "close"  # what is left of the body is not read
             await error.response()(scope, receive, send)
             return
         await self._in_time(scope, _replayed(body, receive), send)
+
+    async def _let_in(self, headers: Headers, path: str, receive: Receive) -> bytes:
+        """The body of a request that is not refused. Raises ProtocolError.
+
+        A refused one's is read as well, as far as it may be: a connection that is closed with a body on its way is reset, and the answer
+        is lost with it.
+        """
+        try:
+            self._admit(headers, path)
+        except ProtocolError:
+            with contextlib.suppress(ProtocolError):
+                await self._body(headers, receive)
+            raise
+        return await self._body(headers, receive)
 
     def _admit(self, headers: Headers, path: str) -> None:
         """Raises ProtocolError where host, origin or key are not right."""

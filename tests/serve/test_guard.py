@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -219,3 +220,18 @@ def _raw(url: str, sent: bytes) -> bytes:
         connection.sendall(sent)
         parts = iter(lambda: connection.recv(65536), b"")
         return b"".join(parts)
+
+
+def test_who_is_refused_before_the_body_came_gets_the_answer_all_the_same(url: str) -> None:
+    """A connection that is closed with a body on its way is reset, and the answer is lost with it."""
+    body = json.dumps(BODY).encode()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
+        head = ("POST /v1/models HTTP/1.1", "Host: evil.example", "Content-Type: application/json", f"Content-Length: {len(body)}")
+        connection.sendall("".join(f"{line}\r\n" for line in (*head, "")).encode())
+        time.sleep(0.2)
+        connection.sendall(body[:10])
+        time.sleep(0.2)
+        connection.sendall(body[10:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"host_not_allowed" in answer
