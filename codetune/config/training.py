@@ -15,7 +15,7 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim"
 
 
 CHANGES_NO_RESULT = frozenset({"checkpoint_every_s", "checkpoints_kept"})  # of TrainConfig
-CHANGES_ROUNDING = frozenset({"micro_batch_size", "activation_checkpointing"})  # no more than that: a run may go on with others
+CHANGES_ROUNDING = frozenset({"micro_batch_size", "activation_checkpointing", "fast"})  # no more than that: a run may go on with others
 
 
 class TrainConfig(Config):
@@ -43,6 +43,9 @@ class TrainConfig(Config):
     )
     activation_checkpointing: bool = Field(
         False, description="compute layers twice instead of keeping what they computed; a stopped run may go on with it"
+    )
+    fast: bool = Field(
+        True, description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT"
     )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several processes: the whole model in each, or sharded over all (FSDP2)"

@@ -29,7 +29,6 @@ from codetune.data.tokenise import TokenisedExamples, join
 from codetune.errors import UserError
 from codetune.methods import attach
 from codetune.models.attention import use_document_attention
-from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import halve, no_dropout
 from codetune.models.machine import peak_memory_bytes, reset_peak
@@ -37,7 +36,8 @@ from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
 from codetune.train.optimizer import make_optimizer
-from codetune.train.precision import narrow, product_dtype, to_be_frozen
+from codetune.train.precision import product_dtype, to_be_frozen
+from codetune.train.ready import make_ready
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
@@ -92,9 +92,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     no_dropout(config)
     model = random_base(config, method, train, where)
     adapted = attach(model, method, targets_of(model), [1], 0)
-    narrow(adapted, train.precision)
-    if train.activation_checkpointing:
-        checkpoint_layers(model)
+    make_ready(adapted, train, where)
     material = _material(rows, config.vocab_size, train)
     run = Run(adapted, family_of(config), material, train, method.learning_rate, Path())
     trained = adapted.trained()

@@ -33,7 +33,6 @@ from codetune.batches import IGNORED, Batch
 from codetune.config import DecodingConfig, FullConfig, MethodConfig, PrefixTuningConfig, PromptTuningConfig, TrainConfig
 from codetune.methods import Adapted, attach
 from codetune.models.attention import use_document_attention
-from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
 from codetune.models.forward import logits_of, summed_loss
@@ -43,7 +42,8 @@ from codetune.models.outline import Outline, outline_of, without_data
 from codetune.models.seq2seq import Pairs, answer_states, pairs_of
 from codetune.train.four_bit import in_four_bits
 from codetune.train.optimizer import is_matrix
-from codetune.train.precision import autocast, narrow, product_dtype
+from codetune.train.precision import autocast, product_dtype
+from codetune.train.ready import make_ready
 from codetune.train.trace import Traced, trace
 
 KERNELS_KEPT, KERNEL_BYTES = 1024, 1_750_000
@@ -131,7 +131,7 @@ def _widened_first(config: Any, method: MethodConfig, train: TrainConfig) -> boo
     return halved and getattr(config, "dtype", None) != torch.bfloat16
 
 
-def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:
+def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Shaped:
     """The model on the meta device with the method on it, in the types that the precision policy keeps."""
     config = copy.deepcopy(config)
     no_dropout(config)
@@ -142,9 +142,7 @@ def shaped(config: Any, method: MethodConfig, train: TrainConfig) -> Shaped:
         adapted = attach(model, _started_simply(method), targets_of(model), [0], 0)
     if _four_bit(method):
         in_four_bits(model, product_dtype(train.precision))
-    narrow(adapted, train.precision)
-    if train.activation_checkpointing:
-        checkpoint_layers(model)
+    make_ready(adapted, train, where)
     return Shaped(adapted, family_of(config), base)
 
 
@@ -170,7 +168,7 @@ def _at_depth(
             shallow.layer_types = list(kinds[:layers])
     found: list[Traced] = []
     for batch in batches:
-        made = shaped(shallow, method, train)
+        made = shaped(shallow, method, train, "cuda" if gpu else "cpu")
         trained = [(name, tuple(p.shape), p.element_size()) for name, p in made.adapted.trained().items()]
         resident = _bytes_of(made.adapted)
         found.append(_traced(made, train, batch, gpu, again))

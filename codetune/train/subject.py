@@ -12,13 +12,14 @@ from codetune.data.encode import encode_prompt
 from codetune.data.training import training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
-from codetune.models.checkpointing import checkpoint_layers
 from codetune.models.compatibility import require
 from codetune.models.families import targets_of
+from codetune.models.fast import speed_up
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse
 from codetune.train.precision import loading, narrow, on_this_machine
+from codetune.train.ready import make_ready
 from codetune.train.start import started, whole_start
 
 ADAPTER = "adapter"
@@ -36,15 +37,18 @@ def settle_method(recipe: TrainRecipe, processes: int = 1) -> TrainRecipe:
 
 
 def load_base(recipe: TrainRecipe) -> LoadedModel:
-    """The base model as the precision policy keeps it, on the recipe's device; random weights where the recipe gives an architecture."""
+    """The base model as the precision policy keeps it, on the recipe's device, and as it computes in training; random weights where the
+    recipe gives an architecture."""
     if recipe.architecture is not None:
-        fresh = new_model(Path(recipe.model), recipe.architecture, recipe.seed)
-        fresh.model.to(recipe.device)
-        return fresh
-    refuse(recipe, read_config(recipe.model)[1])
-    if recipe.start is not None and isinstance(recipe.method, FullConfig):
-        return whole_start(recipe)
-    return load_model(recipe.model, **loading(recipe))
+        loaded = new_model(Path(recipe.model), recipe.architecture, recipe.seed)
+        loaded.model.to(recipe.device)
+    else:
+        refuse(recipe, read_config(recipe.model)[1])
+        from_a_run = recipe.start is not None and isinstance(recipe.method, FullConfig)
+        loaded = whole_start(recipe) if from_a_run else load_model(recipe.model, **loading(recipe))
+    if recipe.train.fast:
+        speed_up(loaded.model, recipe.device)
+    return loaded
 
 
 def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
@@ -53,9 +57,7 @@ def adapt(recipe: TrainRecipe, loaded: LoadedModel) -> Adapted:
         adapted = started(recipe, loaded)
     else:
         adapted = attach(loaded.model, recipe.method, targets_of(loaded.model), soft_prompt_start(recipe, loaded), recipe.seed)
-    narrow(adapted, recipe.train.precision)
-    if recipe.train.activation_checkpointing:
-        checkpoint_layers(adapted.model)
+    make_ready(adapted, recipe.train, recipe.device)
     return adapted
 
 
@@ -98,9 +100,12 @@ def reload(recipe: TrainRecipe, folder: Path, whole: bool = True) -> tuple[Loade
     recipe = on_this_machine(recipe)
     if recipe.method.name == "full":
         loaded = load_model(str(folder / ADAPTER), **loading(recipe))
-        return loaded, Adapted(loaded.model, "full")
-    loaded = load_model(recipe.model, **loading(recipe, whole))
-    adapted = load_adapter(loaded.model, folder / ADAPTER)
-    if recipe.train.precision == "bf16_weights":
-        narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+        adapted = Adapted(loaded.model, "full")
+    else:
+        loaded = load_model(recipe.model, **loading(recipe, whole))
+        adapted = load_adapter(loaded.model, folder / ADAPTER)
+        if recipe.train.precision == "bf16_weights":
+            narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+    if recipe.train.fast and not whole:
+        speed_up(loaded.model, recipe.device)
     return loaded, adapted
