@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import yaml
 
 from codetune.cli.main import run
 from tests.cli.pair_models import t5_folder
+from tests.forked import Forked, codetune
 
 SMALL = {"source": "basics", "max_examples": 30, "validation_examples": 4}
 
@@ -28,8 +27,7 @@ def recipe(folder: Path, model: str, method: str, **train: object) -> Path:
 def test_a_dry_run_measures_near_the_forecast(method: str, precision: str, tmp_path: Path) -> None:
     """In a process of its own, which holds its libraries and nothing of other tests."""
     asked = recipe(tmp_path, "codetune-base", method, precision=precision)
-    program = [sys.executable, "-W", "ignore", "-m", "codetune.cli", "plan", str(asked), "--dry-run", "--json"]
-    done = subprocess.run(program, check=True, capture_output=True, text=True, timeout=240)
+    done = Forked(codetune, "plan", str(asked), "--dry-run", "--json").ended(240)
     found = json.loads(done.stdout)["runs"][0]
     measured = found["measured"]
     assert measured["before"] < measured["loaded"] < measured["peak"]
