@@ -37,18 +37,14 @@ def test_a_dry_run_measures_near_the_forecast(method: str, precision: str, tmp_p
     assert found["precision"] == precision
 
 
-def test_a_dry_run_is_a_line_of_the_plan(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["plan", str(recipe_file), "--dry-run"]) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"dry run lora: [\d.]+ GB measured, [\d.]+ GB forecast \([\d.]+ of it\); [\d.]+ s for a step of [\d,]+ tokens", out)
-
-
-def test_an_encoder_decoder_model_is_run_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_is_a_line_of_the_plan_of_an_encoder_decoder_model_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = recipe(tmp_path, str(t5_folder(tmp_path / "t5")), "lora", packing="padded")
-    code = run(["plan", str(asked), "--dry-run", "--json"])
-    found = json.loads(capsys.readouterr().out)["runs"][0]
-    assert (code, found["problem"]) == (0, "")
-    assert found["measured"]["peak"] > 0
+    assert run(["plan", str(asked), "--dry-run"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    line = r"dry run lora: ([\d.]+) GB measured, [\d.]+ GB forecast \([\d.]+ of it\); [\d.]+ s for a step of [\d,]+ tokens"
+    found = re.search(line, out)
+    assert found, out
+    assert float(found[1]) > 0
 
 
 def test_no_dry_run_of_a_machine_that_is_not_here(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
