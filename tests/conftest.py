@@ -22,7 +22,7 @@ SHARING = (
     "exactness/test_torture", "sandbox/test_attacks", "mending/test_mending", "export/test_cards", "score/test_verdict_cache",
     "study/test_browse", "study/test_judge", "study/test_published", "study/test_side_by_side", "study/test_study_figures",
     "study/test_study_verdicts", "serve/test_ask", "serve/test_guard", "serve/test_openai_client", "serve/test_openai_fields",
-    "serve/test_watching", "data/test_execution_benchmarks", "data/codebase/test_code", "test_evaluate", "test_wheel",
+    "serve/test_watching", "data/test_execution_benchmarks", "data/codebase/test_code", "test_evaluate", "test_layers", "test_wheel",
 )  # fmt: skip
 
 
