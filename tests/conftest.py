@@ -13,6 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = os.environ.get("CODETUNE_DATA")
 
 
 # What the tests of each of these share takes seconds to make: one worker makes it, and runs them all.
@@ -41,8 +42,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What earlier runs kept, verdicts among it, is nothing to a test."""
+    """What earlier runs kept, verdicts among it, is nothing to a test; nor are real data sets to one that does not ask for them."""
     with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("CODETUNE_DATA", raising=False)
         environment.setenv("CODETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -50,7 +52,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real data sets: CODETUNE_DATA, else ../shared/data beside the checkout; without it the test is skipped."""
-    folder = Path(os.environ.get("CODETUNE_DATA") or REPOSITORY.parent / "shared" / "data")
+    folder = Path(DATA or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"needs real data sets: {folder} is not there; set CODETUNE_DATA")
     return folder.resolve()
