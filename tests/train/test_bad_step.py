@@ -97,7 +97,7 @@ def test_bad_steps_are_passed_over_and_after_three_the_run_stops(tmp_path: Path)
 @pytest.mark.parametrize("every", [1e-9, 1e9], ids=["from right before", "from the start"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_run_that_passed_over_a_step_ends_the_same_when_it_is_stopped_besides(method: str, every: float, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"method": method, "on_bad_step": "roll_back", "checkpoint_every_s": every, "validations": 10}
+    settings: dict[str, Any] = {"method": method, "on_bad_step": "roll_back", "checkpoint_every_s": every, "validations": 40}
     whole = spiking(tmp_path / "whole", **settings)
     wanted = train(whole)
     passed = wanted.bad_steps[0]["step"]
