@@ -18,12 +18,13 @@ DATA = os.environ.get("CODETUNE_DATA")
 
 # What the tests of each of these share takes seconds to make: one worker makes it, and runs them all.
 SHARING = (
-    "train/test_parallel", "train/test_checkpoints", "train/test_policies", "train/test_halved", "study/test_drive", "study/test_measuring",
-    "study/test_diagnosis", "serve/test_page", "serve/test_page_access", "serve/test_page_programs", "cli/test_serve", "cli/test_stages",
-    "exactness/test_torture", "sandbox/test_attacks", "mending/test_mending", "export/test_cards", "score/test_verdict_cache",
-    "study/test_browse", "study/test_judge", "study/test_published", "study/test_side_by_side", "study/test_study_figures",
-    "study/test_study_verdicts", "serve/test_ask", "serve/test_guard", "serve/test_openai_client", "serve/test_openai_fields",
-    "serve/test_watching", "data/test_execution_benchmarks", "data/codebase/test_code", "test_evaluate", "test_layers", "test_wheel",
+    "train/test_parallel", "train/test_checkpoints", "train/test_policies", "train/test_halved", "study/test_drive",
+    "study/test_measuring", "study/test_diagnosis", "serve/test_page", "serve/test_page_access", "serve/test_page_programs",
+    "cli/test_serve", "cli/test_stages", "exactness/test_torture", "sandbox/test_attacks", "mending/test_mending", "export/test_cards",
+    "score/test_verdict_cache", "study/test_browse", "study/test_judge", "study/test_published", "study/test_side_by_side",
+    "study/test_study_figures", "study/test_report", "study/test_study_verdicts", "serve/test_ask", "serve/test_guard",
+    "serve/test_openai_client", "serve/test_openai_fields", "serve/test_watching", "data/test_execution_benchmarks",
+    "data/codebase/test_code", "test_evaluate", "test_layers", "test_wheel",
 )  # fmt: skip
 
 
