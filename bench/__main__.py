@@ -1,6 +1,7 @@
 """The benchmarks from the command line; without a name, the list of them.
 
 python -m bench
+python -m bench step
 python -m bench training --out results.json
 python -m bench codebleu
 python -m bench execution
@@ -38,12 +39,13 @@ from bench import (
     serving,
     soft_prompts,
     statistics,
+    step,
     training,
 )
 from codetune.errors import UserError
 
 BENCHMARKS = {
-    "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
+    "step": step, "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
     "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
     "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
 }  # fmt: skip
