@@ -17,7 +17,8 @@ class Target:
     must: float
     aim: float
     limit: float | None = None
-    limit_is: str = ""  # where it is no ratio
+    must_is: str = ""  # both where they are no ratio
+    limit_is: str = ""
     unit: Literal["x", "%"] = "x"
     where: Literal["CPU", "GPU"] = "CPU"
 
@@ -93,8 +94,13 @@ GOALS = (
         "--gpu",
     ),
     Goal(
-        "G7", "exact bf16 LoRA of a 7B model under a cap of 8 GB: speed beside weights that stay on the card (it must run at all)", "memory",
-        (Target("its own speed with resident weights (TRL+PEFT runs out of memory)", 0, 90, limit_is="host link", unit="%", where="GPU"),),
+        "G7", "exact bf16 LoRA of a 7B model under a cap of 8 GB, passes of 4,096 tokens or more", "memory",
+        (
+            Target(
+                "its own speed with resident weights (TRL+PEFT runs out of memory)", 0, 90, must_is="runs", limit_is="host link", unit="%",
+                where="GPU",
+            ),
+        ),
         "--gpu",
     ),
     Goal(
@@ -111,7 +117,10 @@ GOALS = (
             Target("evalplus (isolates nothing)", 1.2, 1.5, limit_is="fork, Landlock and seccomp: 1.85 ms a program"),
         ),
     ),
-    Goal("G10", "CodeBLEU pairs per CPU second, equal where the grammars agree", "codebleu", (Target("codebleu 0.7.0", 4, 10, limit_is="parsing"),)),
+    Goal(
+        "G10", "CodeBLEU pairs per CPU second, equal where the grammars agree", "codebleu",
+        (Target("codebleu 0.7.0", 4, 10, limit_is="parsing"),),
+    ),
     Goal(
         "G11", "answers to 500 to 1,000 prompts by several adapters, tokens/s", "generation",
         (

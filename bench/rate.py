@@ -27,7 +27,7 @@ def main(shape: tuple[int, int, int]) -> dict[str, float]:
         x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
         halves, halved = x.bfloat16(), weight.bfloat16()
         kinds: dict[str, Callable[[], object]] = {"bf16": lambda a=halves, b=halved: a @ b.T, "fp32_mkl": lambda a=x, b=weight: a @ b.T}  # type: ignore[misc]
-        if torch.backends.mkldnn.is_available():
+        if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             kinds["fp32"] = lambda a=x, b=weight: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")  # type: ignore[misc]
         for kind, product in kinds.items():
             found[kind] = max(found.get(kind, 0.0), 2 * rows * inputs * outputs / fastest(product))

@@ -23,7 +23,9 @@ NEEDED = ("benchmark", "machine", "load", "rows")
 NEEDED_OF_A_ROW = ("what", "against", "ours", "peer", "ratio", "unit", "same")
 
 
-def compared(what: str, against: str, ours: float | None, peer: float | None, unit: str, same: str, aimed: tuple[str, int] | None = None) -> Json:
+def compared(
+    what: str, against: str, ours: float | None, peer: float | None, unit: str, same: str, aimed: tuple[str, int] | None = None
+) -> Json:
     """One row: what both sides reached, and how many times the peer's codetune's is (None where one of them has no figure).
 
     `aimed` is the goal and the number of its target that the row answers, whose must, aim and limit it then has. `same` says how it was

@@ -12,7 +12,6 @@ twice, attention over whole rows) per CPU second, over the rate.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -87,9 +86,9 @@ def make_job(folder: Path, vocabulary: int, method: str, system: System, options
     draw = random.Random(0)
     ids = [[draw.randrange(2, vocabulary) for _ in range(ROW_TOKENS)] for _ in range(options.rows * (options.steps + 1))]
     return Job(
-        system=system, method=method, model=str(folder / "model"), adapter=None if method == "full" else str(folder / method), start_ids=[2],
-        ids=ids, prompt_lengths=[1] * len(ids), examples_per_step=options.rows, learning_rate=LEARNING_RATES[method], row_tokens=ROW_TOKENS,
-        rows_per_pass=1, examples_per_pass=options.rows, scratch=str(folder),
+        system=system, method=method, model=str(folder / "model"), adapter=None if method == "full" else str(folder / method),
+        start_ids=[2], ids=ids, prompt_lengths=[1] * len(ids), examples_per_step=options.rows, learning_rate=LEARNING_RATES[method],
+        row_tokens=ROW_TOKENS, rows_per_pass=1, examples_per_pass=options.rows, scratch=str(folder),
     )  # fmt: skip
 
 
