@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench.job import Job, Measurement, StepClock, answer, measured
-from bench.peer_trl import NO_LOSS, start
+from bench.peer_start import NO_LOSS, start
 
 PACKAGES = ("peft", "transformers", "torch")
 
