@@ -91,7 +91,7 @@ GOALS = (
             Target("TRL+PEFT without checkpointing", 0.60, 0.45, limit_is="13.5 GB of weights", where="GPU"),
             Target("TRL+PEFT with checkpointing", 0.95, 0.85, limit_is="13.5 GB of weights", where="GPU"),
         ),
-        "--gpu",
+        "--gpu --out runs/memory-gpu.json",
     ),
     Goal(
         "G7", "exact bf16 LoRA of a 7B model under a cap of 8 GB, passes of 4,096 tokens or more", "memory",
@@ -101,7 +101,7 @@ GOALS = (
                 where="GPU",
             ),
         ),
-        "--gpu",
+        "--gpu --out runs/memory-gpu.json",
     ),
     Goal(
         "G8", "a study of 8 runs on one base, wall clock with start-up", "study",
