@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
     "callable": 0, "errors": 0, "records": 0,
-    "config": 1, "data_recipe": 1, "runs": 1, "upload": 1,
+    "config": 1, "data_recipe": 1, "once": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4, "probe": 5,
@@ -27,7 +27,7 @@ LAYERS = {
 # Only these put the parts together, or forecast them; in `study` and `evaluate` everything else is given what it works with.
 WIRING = {
     "codetune.study.run", "codetune.study.forecasting", "codetune.study.settle", "codetune.study.budgets", "codetune.study.needs",
-    "codetune.study.measuring",
+    "codetune.study.measuring", "codetune.study.nursery",
     "codetune", "codetune.api", "codetune.tuning",
 }  # fmt: skip
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")

@@ -1,0 +1,97 @@
+"""Jobs that are forked from one process: the same bits as in a process of their own, and each dies alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from codetune.config import StudyRecipe, validate
+from codetune.models.names import SHIPPED
+from codetune.runs import read_json
+from codetune.study.children import GONE, Forked, Nursery
+from codetune.study.drive import child_of
+from codetune.study.plan import CellConfig, plan_cells
+from codetune.train.finetune import finetune
+
+pytestmark = [
+    pytest.mark.skipif(not SHIPPED["codetune-base"].is_dir(), reason="the shipped model is not in this checkout"),
+    pytest.mark.skipif(not Nursery.possible(), reason="processes are forked on Linux alone"),
+]
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """Its children compute on two threads."""
+    found = Nursery(2)
+    yield found
+    found.close()
+
+
+def cells(folder: Path, train_tokens: int) -> list[CellConfig]:
+    """The base row and LoRA."""
+    off = dict.fromkeys(("memory", "matrix_rate", "latency", "held_out"), False)
+    tree = {
+        "name": "small", "models": "codetune-base", "data": {"source": "basics", "max_examples": 20, "validation_examples": 2},
+        "methods": ["lora"], "benchmarks": ["basics-known"], "max_problems": 1, "decoding": {"max_new_tokens": 2},
+        "train": {"train_tokens": train_tokens, "batch_tokens": 500, "max_seq_len": 256, "precision": "bf16", "validations": 0},
+        "out": str(folder), "measures": off,
+    }  # fmt: skip
+    return plan_cells(validate(tree, StudyRecipe, "test"))
+
+
+def start(nursery: Nursery, cell: CellConfig) -> Forked:
+    config = Path(child_of(cell)[-1])
+    with (cell.folder / "log.txt").open("a") as log:
+        child = nursery.start(config, log)
+    assert child is not None
+    return child
+
+
+def test_a_forked_job_has_the_bits_of_one_alone_and_a_killed_one_hurts_nobody(nursery: Nursery, tmp_path: Path) -> None:
+    endless, lora = (cells(tmp_path / name, tokens)[1] for name, tokens in (("endless", 10_000_000), ("short", 1500)))
+    killed, child = start(nursery, endless), start(nursery, lora)
+    next(killed.stdout)  # it trains
+    killed.send_signal(signal.SIGKILL)
+    said = child.stdout.read()
+    assert (killed.wait(), child.wait()) == (-signal.SIGKILL, 0), said + (lora.folder / "log.txt").read_text()
+    assert '"stage": "training"' in said
+    result = read_json(lora.folder / "result.json")
+    assert result["provenance"]["hardware"]["threads"] == 2
+    assert 2e8 < result["train"]["peak_memory_bytes"] < 2e9
+    assert lora.train is not None
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        finetune(lora.train, tmp_path / "alone")
+    finally:
+        torch.set_num_threads(before)
+    ours, alone = (folder / "adapter" / "adapter_model.safetensors" for folder in (lora.folder, tmp_path / "alone"))
+    assert ours.read_bytes() == alone.read_bytes()
+
+
+def test_a_mistake_is_said_and_a_signal_is_obeyed_from_the_first_moment(nursery: Nursery, tmp_path: Path) -> None:
+    wrong, endless = cells(tmp_path, 10_000_000)
+    wrong = wrong.model_copy(update={"model": "codetune-bas"})
+    child, ended = start(nursery, wrong), start(nursery, endless)
+    ended.send_signal(signal.SIGTERM)  # before it has run a line of its own, maybe
+    assert "did you mean 'codetune-base'" in child.stdout.read()
+    assert (child.wait(), ended.wait()) == (2, 143)
+    assert not (endless.folder / "train.json").exists()
+
+
+def test_children_die_with_their_nursery_which_then_starts_none(tmp_path: Path) -> None:
+    nursery, endless = Nursery(1), cells(tmp_path, 10_000_000)[1]
+    child = start(nursery, endless)
+    next(child.stdout)
+    [process] = psutil.Process(nursery.pid).children()
+    psutil.Process(nursery.pid).kill()
+    assert child.wait() == GONE
+    assert psutil.wait_procs([process], timeout=30)[1] == []
+    with (endless.folder / "log.txt").open("a") as log:
+        assert nursery.start(endless.folder / "cell.json", log) is None
+    nursery.close()
