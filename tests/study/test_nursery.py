@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
-    """Its children compute on two threads."""
-    found = Nursery(2)
+    """Its children compute on two threads, which sleep while they wait: other tests run beside this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_WAIT_POLICY", "passive")
+        found = Nursery(2)
     yield found
     found.close()
 
@@ -35,10 +38,15 @@ def nursery() -> Iterator[Nursery]:
 def cells(folder: Path, train_tokens: int) -> list[CellConfig]:
     """The base row and LoRA."""
     off = dict.fromkeys(("memory", "matrix_rate", "latency", "held_out"), False)
+    folder.mkdir(exist_ok=True)
+    asked = {"task_id": "0", "instruction": "Write a function `f(a)` that doubles.", "reference": "def f(a):\n    return 2 * a\n"}
+    (folder / "asked.jsonl").write_text(json.dumps(asked | {"tests": ["assert f(1) == 2"]}))
+    rows = [{"instruction": f"Add {n}.", "output": f"def add(a):\n    return a + {n}\n"} for n in range(20)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tree = {
-        "name": "small", "models": "codetune-base", "data": {"source": "basics", "max_examples": 20, "validation_examples": 2},
-        "methods": ["lora"], "benchmarks": ["basics-known"], "max_problems": 1, "decoding": {"max_new_tokens": 2},
-        "train": {"train_tokens": train_tokens, "batch_tokens": 500, "max_seq_len": 256, "precision": "bf16", "validations": 0},
+        "name": "small", "models": "codetune-base", "data": {"source": str(folder / "pairs.jsonl"), "validation_examples": 2},
+        "methods": ["lora"], "benchmarks": [str(folder / "asked.jsonl")], "decoding": {"max_new_tokens": 2},
+        "train": {"train_tokens": train_tokens, "batch_tokens": 200, "max_seq_len": 256, "precision": "bf16", "validations": 0},
         "out": str(folder), "measures": off,
     }  # fmt: skip
     return plan_cells(validate(tree, StudyRecipe, "test"))
@@ -53,7 +61,7 @@ def start(nursery: Nursery, cell: CellConfig) -> Forked:
 
 
 def test_a_forked_job_has_the_bits_of_one_alone_and_a_killed_one_hurts_nobody(nursery: Nursery, tmp_path: Path) -> None:
-    endless, lora = (cells(tmp_path / name, tokens)[1] for name, tokens in (("endless", 10_000_000), ("short", 1500)))
+    endless, lora = (cells(tmp_path / name, tokens)[1] for name, tokens in (("endless", 10_000_000), ("short", 600)))
     killed, child = start(nursery, endless), start(nursery, lora)
     next(killed.stdout)  # it trains
     killed.send_signal(signal.SIGKILL)
@@ -84,8 +92,9 @@ def test_a_mistake_is_said_and_a_signal_is_obeyed_from_the_first_moment(nursery:
     assert not (endless.folder / "train.json").exists()
 
 
-def test_children_die_with_their_nursery_which_then_starts_none(tmp_path: Path) -> None:
-    nursery, endless = Nursery(1), cells(tmp_path, 10_000_000)[1]
+def test_children_die_with_their_nursery_which_then_starts_none(nursery: Nursery, tmp_path: Path) -> None:
+    """The last test of this nursery."""
+    endless = cells(tmp_path, 10_000_000)[1]
     child = start(nursery, endless)
     next(child.stdout)
     [process] = psutil.Process(nursery.pid).children()
@@ -94,4 +103,3 @@ def test_children_die_with_their_nursery_which_then_starts_none(tmp_path: Path) 
     assert psutil.wait_procs([process], timeout=30)[1] == []
     with (endless.folder / "log.txt").open("a") as log:
         assert nursery.start(endless.folder / "cell.json", log) is None
-    nursery.close()
