@@ -98,6 +98,7 @@ def run_cell(cell: CellConfig) -> None:
             done = answered[benchmark.name] = _evaluate(cell, engine, benchmark, template, sandbox)
             quality.append(_quality(benchmark, done.answers, done.scores, loaded))
             gates += quality_gates(quality[-1])
+        _say("measuring", 0, 1)
         invariance = _invariance(benchmarks[0], engine, template)
         gates += generation_gates(invariance)
         peak = max(peak, peak_memory_bytes())  # what is measured besides is no part of it
