@@ -30,7 +30,7 @@ class AnswerLane(Lane):
     def take(self, rows: int, columns: int) -> None:
         """Cohorts take what they need."""
 
-    def join(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
+    def join(self, rows: Sequence[Row], more: bool = False) -> list[tuple[Row, Piece]]:
         first = len(self.rows)
         self._cohorts.append(_Cohort(self, rows))
         self.rows += rows

@@ -7,7 +7,6 @@ bf16 rounding may flip a token), a sampled one depends on its seed, `task_id` an
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Sequence
 
@@ -130,7 +129,7 @@ class _Batch:
             while queue and len(rows) < free and fits(rows, queue[0]):
                 rows.append(queue.popleft())
             free -= len(rows)
-            self._note(lane, lane.join(rows))
+            self._note(lane, lane.join(rows, more=bool(queue) and queue[0].question == rows[-1].question))
 
     def _note(self, lane: Lane, told: Sequence[tuple[Row, Piece]]) -> None:
         ended = [row for row, piece in told if piece.finish]
@@ -144,7 +143,6 @@ class _Batch:
             request, alike = self._asked[id(row)]
             found = written(request, row.index, row.prompt, row.ids, row.finish, row.voice.loaded.tokenizer)
             self.made[id(row)] = found
-            row.first = None
             self._missing[id(alike)] -= 1
             if not self._missing[id(alike)]:
                 whole += [self.made[id(one)] for one in alike]

@@ -26,6 +26,8 @@ from codetune.models.several import Tree, Voice
 
 PREFILL_TOKENS = 4096  # of prompts that are run in one pass, padding included; a longer one goes alone
 
+Question = tuple[str, tuple[int, ...]]  # a voice's name and a prompt, or its beginning
+
 
 @dataclass(slots=True, eq=False)
 class Row:
@@ -43,7 +45,6 @@ class Row:
     ids: list[int] = field(default_factory=list)
     finish: str = ""
     ends: frozenset[int] = field(init=False)
-    first: torch.Tensor | None = None  # the last hidden state of its prompt, for a row that begins alike
 
     def __post_init__(self) -> None:
         self.ends = self.voice.loaded.stop_ids
@@ -59,8 +60,8 @@ class Row:
         return self.voice.virtual + len(self.prompt) + max(0, len(self.ids) - 1)
 
     @property
-    def question(self) -> tuple[str, tuple[int, ...]]:
-        """What rows have in common that need one prefill between them."""
+    def question(self) -> Question:
+        """Rows of one question need their prompt run once between them."""
         return self.voice.name, tuple(self.prompt)
 
 
@@ -68,6 +69,15 @@ def fits(rows: Sequence[Row], row: Row) -> bool:
     """Whether a row's prompt may be run in one pass with those of `rows`."""
     widest = max(len(one.prompt) - one.shared for one in (*rows, row))
     return not rows or widest * (len(rows) + 1) <= PREFILL_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A prompt that was run: its last hidden state, and its columns in every layer."""
+
+    question: Question
+    state: torch.Tensor
+    columns: KeysValues
 
 
 class Lane:
@@ -79,37 +89,52 @@ class Lane:
         self.rows: list[Row] = []
         self.cache = SlotCache(self.family.num_layers, self.family.max_positions)
         self._waves = Waves()
-        self._leads: dict[tuple[str, tuple[int, ...]], KeysValues] = {}
+        self._leads: dict[Question, KeysValues] = {}
+        self._kept: _Kept | None = None
+        self._taken = False
 
     def take(self, rows: int, columns: int) -> None:
-        """Have memory for so many rows of so many columns, where that is known before they come."""
+        """Have memory for so many rows of so many columns, where that is known before they come, and keep it between them."""
         self.cache.take(rows, columns)
+        self._taken = True
 
-    def join(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
-        """Run the prompts of new rows, equal ones once, and choose each row's first token."""
-        there = {row.question: row for row in self.rows if row.first is not None}
-        new: dict[tuple[str, tuple[int, ...]], Row] = {}
-        again = []
+    def join(self, rows: Sequence[Row], more: bool = False) -> list[tuple[Row, Piece]]:
+        """Run the prompts of new rows, equal ones once, and choose each row's first token.
+
+        `more` says that others with the last row's prompt will come later: it is not run again for them.
+        """
+        first, kept = len(self.rows), self._kept
+        new: dict[Question, int] = {}  # the slots of those whose prompts are run
         for row in rows:
-            if row.question in there or row.question in new:
-                again.append(row)
-            else:
-                new[row.question] = row
-        first, origin = len(self.rows), there | new
-        self.rows += new.values()
-        if new:
-            for row, state in zip(new.values(), self._prompts(list(new.values()), first), strict=True):
-                row.first = state
-        for row in again:
-            row.first = origin[row.question].first
-        if again:
-            slots = {id(row): slot for slot, row in enumerate(self.rows)}
-            to = list(range(len(self.rows), len(self.rows) + len(again)))
-            longest = max(row.voice.virtual + len(row.prompt) for row in again)
-            self.cache.copy([slots[id(origin[row.question])] for row in again], to, longest)
-            self.rows += again
+            if kept is None or row.question != kept.question:
+                new.setdefault(row.question, first + len(new))
+        origins = dict(zip(new.values(), (next(row for row in rows if row.question == question) for question in new), strict=True))
+        self.rows += origins.values()
+        states = {row.question: state for row, state in zip(origins.values(), self._prompts(first), strict=True)} if new else {}
+        if kept is not None:
+            states[kept.question] = kept.state
+        ran = set(map(id, origins.values()))
+        again = [row for row in rows if id(row) not in ran]
+        self._begin_alike(again, new)
+        self._kept = self._keep(rows[-1], states[rows[-1].question]) if more else None
         self._waves.join(len(rows))
-        return self._choose(first, torch.stack([row.first for row in self.rows[first:] if row.first is not None]))
+        return self._choose(first, torch.stack([states[row.question] for row in self.rows[first:]]))
+
+    def _begin_alike(self, rows: Sequence[Row], ran: dict[Question, int]) -> None:
+        """Rows whose prompts are in slots already, or were kept."""
+        start = len(self.rows)
+        copied = [(ran[row.question], slot) for slot, row in enumerate(rows, start) if row.question in ran]
+        filled = [slot for slot, row in enumerate(rows, start) if row.question not in ran]
+        if copied:
+            longest = max(rows[slot - start].length for _, slot in copied)
+            self.cache.copy([origin for origin, _ in copied], [slot for _, slot in copied], longest)
+        if filled and self._kept:
+            self.cache.fill(filled, self._kept.columns)
+        self.rows += rows
+
+    def _keep(self, row: Row, state: torch.Tensor) -> _Kept:
+        slot = next(slot for slot, one in enumerate(self.rows) if one is row)
+        return _Kept(row.question, state, self.cache.columns_of(slot, row.length))
 
     def step(self) -> list[tuple[Row, Piece]]:
         """Run every row's last token, and choose its next one."""
@@ -132,13 +157,13 @@ class Lane:
             for row, place in zip([self.rows[slot] for slot in slots], to, strict=True):
                 self.rows[place] = row
         del self.rows[len(self._waves) :]
-        if not self.rows:
+        if not self.rows and not self._taken:
             self.cache.free()
 
     def clear(self) -> None:
         """All rows leave, whatever became of the cache."""
         self.rows.clear()
-        self._waves = Waves()
+        self._waves, self._kept = Waves(), None
         self.cache.free()
 
     def _say_whose(self, rows: Sequence[Row]) -> None:
@@ -146,8 +171,12 @@ class Lane:
         if self.tree.mixture:
             self.tree.mixture.rows([row.voice.mixed for row in rows])
 
-    def _prompts(self, rows: Sequence[Row], first: int) -> torch.Tensor:
-        """The last hidden state of each prompt, [rows, hidden size]. Shorter ones are followed by columns that nobody sees."""
+    def _prompts(self, first: int) -> torch.Tensor:
+        """Run those in slots from `first` on; their last hidden states, [rows, hidden size].
+
+        Shorter ones are followed by columns that nobody sees.
+        """
+        rows = self.rows[first:]
         self._fill(rows, first)
         own = [row.prompt[row.shared :] for row in rows]
         width = max(map(len, own))
@@ -160,7 +189,7 @@ class Lane:
 
     def _fill(self, rows: Sequence[Row], first: int) -> None:
         """What a voice's rows all begin with."""
-        alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        alike: dict[Question, list[int]] = {}
         for slot, row in enumerate(rows, first):
             if row.lead:
                 alike.setdefault((row.voice.name, tuple(row.prompt[: row.shared])), []).append(slot)

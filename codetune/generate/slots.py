@@ -111,6 +111,10 @@ class SlotCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.copy(slots, to, length)
 
+    def columns_of(self, slot: int, length: int) -> KeysValues:
+        """A copy of a slot's first `length` columns."""
+        return [(layer.keys[slot, :, :length].clone(), layer.values[slot, :, :length].clone()) for layer in self.layers]
+
     def free(self) -> None:
         """Give all memory back."""
         self.slots = self.columns = 0
