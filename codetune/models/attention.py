@@ -6,6 +6,7 @@ attention as wide as the longest of them. It stands behind transformers' attenti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ DOCUMENTS = "codetune_documents"
 PROVED = ("gpt2", "llama", "mistral")
 fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
+BLOCKS = "row_blocks"  # and that of rows which see so many columns and no more, where tokens are generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,15 @@ def document_attention(
 ) -> tuple[torch.Tensor, None]:
     """Behind transformers' attention interface: [rows, heads, tokens, head dim] in, [rows, tokens, heads, head dim] out."""
     layout: Layout | None = kwargs.pop(LAYOUT, None)
+    blocks: Sequence[tuple[int, int, int]] | None = kwargs.pop(BLOCKS, None)
+    if blocks is not None and attention_mask is not None:
+        parts = [
+            sdpa_attention_forward(
+                module, query[rows], key[rows, :, :end], value[rows, :, :end], attention_mask[rows, ..., :end], scaling=scaling, **kwargs
+            )[0]
+            for rows, end in ((slice(first, stop), end) for first, stop, end in blocks)
+        ]
+        return torch.cat(parts), None
     if layout is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
