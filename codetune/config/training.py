@@ -15,7 +15,9 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim"
 
 
 CHANGES_NO_RESULT = frozenset({"checkpoint_every_s", "checkpoints_kept"})  # of TrainConfig
-CHANGES_ROUNDING = frozenset({"micro_batch_size", "activation_checkpointing", "fast"})  # no more than that: a run may go on with others
+CHANGES_ROUNDING = frozenset({  # no more than that: a run may go on with others
+    "micro_batch_size", "activation_checkpointing", "fast", "offload_frozen_weights", "offload_buffers",
+})  # fmt: skip
 
 
 class TrainConfig(Config):
@@ -43,6 +45,14 @@ class TrainConfig(Config):
     )
     activation_checkpointing: bool = Field(
         False, description="compute layers twice instead of keeping what they computed; a stopped run may go on with it"
+    )
+    offload_frozen_weights: bool = Field(
+        False, exclude_if=lambda chosen: not chosen,
+        description="keep the layers' frozen weights in main memory and copy them to the GPU layer by layer, the next while one computes: "
+        "the same numbers, for GPUs that a base does not fit; a stopped run may go on with it",
+    )  # fmt: skip
+    offload_buffers: int = Field(
+        2, ge=2, exclude_if=lambda chosen: chosen == 2, description="layers whose frozen weights are on the GPU at once, of those"
     )
     fast: bool = Field(
         True, description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT"

@@ -32,6 +32,7 @@ from codetune.models.attention import use_document_attention
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import halve, no_dropout
 from codetune.models.machine import peak_memory_bytes, reset_peak
+from codetune.models.offloading import offload_layers
 from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
 from codetune.train.gradient import step_gradient
@@ -118,6 +119,7 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
     """As it is loaded: never in more than the precision policy keeps of it, one in 4 bits included."""
     model = without_data(config)
+    there = "cpu" if train.offload_frozen_weights else where
     if train.precision == "bf16_weights":
         halve(model, model.parameters())
     if getattr(method, "quantize", "none") == "nf4":
@@ -126,10 +128,12 @@ def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: st
         halve(model, to_be_frozen(method, model))
     for module in model.modules():
         if all(tensor.is_meta for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
-            module.to_empty(device=where, recurse=False)
+            module.to_empty(device=there, recurse=False)
     model.tie_weights()
     model.init_weights()
     use_document_attention(model)
+    if train.offload_frozen_weights:
+        offload_layers(model, model, where, train.offload_buffers)
     return model
 
 
