@@ -35,10 +35,13 @@ from codetune.models.machine import peak_memory_bytes, reset_peak
 from codetune.models.offloading import offload_layers
 from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
-from codetune.train.gradient import step_gradient
-from codetune.train.optimizer import make_optimizer
+from codetune.train.gradient import clip_gradients, step_gradient
+from codetune.train.in_backward import StepsInBackward
+from codetune.train.optimizer import Optimizer, make_optimizer
+from codetune.train.plan import Step
 from codetune.train.precision import product_dtype, to_be_frozen
 from codetune.train.ready import make_ready
+from codetune.train.resume import random_state
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
@@ -103,17 +106,29 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     reset_peak(where)  # from here on, the peak is that of the steps
     loaded = _held(where)
     seconds, cpu_seconds, tokens = 0.0, 0.0, 0
+    in_backward = StepsInBackward(run, trained, optimizer) if train.optimizer_in_backward else None
     for step in material.steps:
         started, cpu_started = time.perf_counter(), time.process_time()
-        _, _, tokens = step_gradient(run, step)
-        torch.nn.utils.clip_grad_norm_(trained.values(), train.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+        tokens = _step(run, step, optimizer, in_backward)
         if where == "cuda":
             torch.cuda.synchronize()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
     return DryRun(peak_memory_bytes(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
+
+
+def _step(run: Run, step: Step, optimizer: Optimizer, in_backward: StepsInBackward | None) -> int:
+    """As the loop makes one. Returns its text tokens."""
+    if in_backward is not None:
+        before = random_state()
+        _, _, tokens, _ = in_backward.first_pass(step, lambda loss, norm: "")
+        in_backward.finish(step, before)
+        return tokens
+    _, _, tokens = step_gradient(run, step)
+    clip_gradients(run, run.trained())
+    optimizer.step()
+    optimizer.zero_grad()
+    return tokens
 
 
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:

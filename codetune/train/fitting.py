@@ -109,6 +109,10 @@ def _candidates(recipe: TrainRecipe, gpu: bool) -> Iterator[tuple[str, dict[str,
         away, words = {"offload_frozen_weights": True}, "--set train.offload_frozen_weights=true"
         yield words, away, None
         yield f"{first}--set train.activation_checkpointing=true {words}", one | twice | away, None
+    if isinstance(recipe.method, FullConfig) and train.batch_tokens <= train.micro_batch_size * train.max_seq_len:
+        inside, words = {"optimizer_in_backward": True}, "--set train.optimizer_in_backward=true"
+        yield words, inside, None
+        yield f"--set train.activation_checkpointing=true {words}", twice | inside, None
     narrow = "--set train.activation_checkpointing=true "
     if train.precision == "fp32":
         yield "--set train.precision=bf16", {"precision": "bf16"}, None

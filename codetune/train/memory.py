@@ -5,7 +5,7 @@ Bytes of one process, by what they are for:
     process       what Python and its libraries hold before there is a model (0 on a GPU)
     weights       in the types that the precision policy keeps them, with the copies that autocast makes of those that train; with
                   `offload_frozen_weights` without what lies in main memory, and with the buffers that it is copied to
-    gradients     of what trains, in its own type
+    gradients     of what trains, in its own type; with `optimizer_in_backward` none is kept
     optimiser     per trained parameter: 8 for Adam's two moments; 2 and 8 per block of 256 for `adamw_8bit`; 4 for `muon` on matrices;
                   4 per row and per column for `adafactor`
     activations   what the pass keeps for its backward pass, and what is on its way at the peak
@@ -99,7 +99,7 @@ def forecast_memory(
 
     `config` is the model's own (transformers'). Raises UserError where the method cannot be had on the model.
     """
-    again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
+    again = not train.optimizer_in_backward and train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
     outline = outline_of(without_data(config))
     depth = outline.family.num_layers
     even = not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig)
@@ -114,10 +114,11 @@ def forecast_memory(
     if not gpu and _widened_first(config, method, train):
         base = 4 * found.base_parameters
     in_pass = found.weights + found.gradients + found.activations + found.logits + found.temporary
-    in_step = found.resident + found.all_gradients + found.step_temporary
+    kept_gradients = 0 if train.optimizer_in_backward else found.all_gradients
+    in_step = found.resident + kept_gradients + found.step_temporary
     parts = {name: getattr(found, name) for name in ("weights", "gradients", "activations", "logits", "temporary")}
     if in_step > in_pass:
-        parts = {"weights": found.resident, "gradients": found.all_gradients, "activations": 0, "logits": 0}
+        parts = {"weights": found.resident, "gradients": kept_gradients, "activations": 0, "logits": 0}
         parts["temporary"] = found.step_temporary
     return MemoryForecast(
         process=process, **parts, optimiser=found.optimiser, kernels=_kernel_bytes(outline, train, set(passes), gpu),
@@ -203,7 +204,8 @@ def _traced(made: Shaped, train: TrainConfig, batch: Batch, gpu: bool, again: bo
             return _loss_of_pairs(adapted.model, there) if family.encoder_decoder else summed_loss(adapted, family, there)
 
     given = pairs_of(batch, family) if family.encoder_decoder else batch
-    return trace(adapted, loss, given, family.vocab_size, gpu, again)
+    inside = (lambda name, p: step_bytes([(name, tuple(p.shape), p.element_size())], train)) if train.optimizer_in_backward else None
+    return trace(adapted, loss, given, family.vocab_size, gpu, again, inside)
 
 
 def _loss_of_pairs(model: Any, pairs: Pairs) -> torch.Tensor:
