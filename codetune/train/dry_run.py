@@ -62,11 +62,12 @@ class DryRun:
 
 
 def measured_in_child(
-    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, timeout_s: float = 480.0
-) -> DryRun:
-    """Run the steps in a child. Raises UserError in one line where they do not fit or fail."""
+    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, timeout_s: float = 480.0,
+    cap_bytes: int = 0,
+) -> DryRun:  # fmt: skip
+    """Run the steps in a child that may have so much of a GPU's memory, or all. Raises UserError in one line where they do not fit."""
     job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json")}
-    job |= {"rows": rows, "where": where}
+    job |= {"rows": rows, "where": where, "cap_bytes": cap_bytes}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
@@ -176,6 +177,8 @@ def main(path: Path) -> None:
     job = json.loads(path.read_text())
     config = transformers.AutoConfig.for_model(job["config"]["model_type"]).from_dict(job["config"])
     rows = [[(length, prompt) for length, prompt in row] for row in job["rows"]]
+    if job["cap_bytes"] and job["where"] == "cuda":
+        torch.cuda.set_per_process_memory_fraction(job["cap_bytes"] / torch.cuda.get_device_properties(0).total_memory)
     found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows, job["where"])
     print(json.dumps(dataclasses.asdict(found)))
 
