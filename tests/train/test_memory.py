@@ -80,7 +80,7 @@ def kept_by_autograd(config: Any, method: MethodConfig, batch: Batch) -> int:
 def test_what_a_pass_keeps_is_what_autograd_keeps(family: str, method: str) -> None:
     config, train, batch = CONFIGS[family], TrainConfig(), full_rows(ROWS, WIDTH)
     try:
-        made = shaped(config, METHODS[method], train)
+        made = shaped(config, METHODS[method], train, "cpu")
     except UserError:
         pytest.skip(f"{method} is refused for {family}")
     found = trace(made.adapted, lambda there: summed_loss(made.adapted, made.family, there), batch, 256, gpu=False, accumulates=False)
