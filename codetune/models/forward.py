@@ -12,6 +12,7 @@ from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
 from codetune.models.fast.gpu_attention import PACKED, packed_of
+from codetune.models.fast.gpu_loss import fused_loss
 from codetune.models.seq2seq import predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
@@ -103,6 +104,8 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     else:
         hidden = hidden_states(adapted, family, batch).flatten(0, 1)
         places, labels = batch.predicted - 1, batch.labels
+    if (fused := fused_loss(adapted.model, hidden[places], labels)) is not None:
+        return fused
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

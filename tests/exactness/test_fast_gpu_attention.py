@@ -6,16 +6,18 @@ variable-length operator is torch's own, with its own gradient formula and argum
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.attention import flex_attention as flex
 from torch.nn.attention import varlen
 from torch.nn.attention.flex_attention import create_mask
 
 from codetune.batches import Batch, attention_mask, collate, make_rows
+from codetune.config import TrainConfig
 from codetune.methods import Adapted, SoftPrompt, attach
 from codetune.models.attention import LAYOUT, PROVED
 from codetune.models.families import Family, family_of, targets_of
@@ -25,12 +27,14 @@ from codetune.models.fast.gpu_proof import failure, sample_batch
 from codetune.models.forward import attention_inputs, summed_loss
 from codetune.probe.forms import FORMS, build
 from codetune.probe.subject import METHODS, texts
+from codetune.train.memory import shaped
+from codetune.train.trace import trace
 
 TAKE_LAYOUTS = [name for name, form in FORMS.items() if form.model_type in PROVED]
 
 
 def _pieces(starts: torch.Tensor) -> list[slice]:
-    return [slice(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(starts.tolist())]
 
 
 def _scores(q: torch.Tensor, k: torch.Tensor, scale: float | None, window: list[int]) -> torch.Tensor:
@@ -74,14 +78,13 @@ varlen._varlen_attn_backward.register_kernel("cpu")(_plain_varlen_backward)
 
 
 @pytest.fixture(autouse=True)
-def _backward_of_flex_attention(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _backward_of_flex_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flex, "_validate_device", lambda *_: None)
     monkeypatch.setattr(flex, "_warn_once", lambda *_, **__: None)
-    yield
 
 
-def _made(form: str, method: str) -> tuple[Adapted, Family]:
-    model = build(form)
+def _made(form: str, method: str, width: int = 16) -> tuple[Adapted, Family]:
+    model = build(form, width=width)
     adapted = attach(model, METHODS[method], targets_of(model), [7, 8, 9], 0)
     adapted.root.to(torch.float64).train()
     return adapted, family_of(model.config)
@@ -118,8 +121,12 @@ def test_documents_as_one_stream_change_neither_loss_nor_gradients(form: str) ->
     _held_to_the_dense_mask(form, "lora", Stream)
 
 
-@pytest.mark.parametrize("method", ["prefix_tuning", "prompt_tuning"])
-@pytest.mark.parametrize("form", ["gpt2", "llama-grouped", "mistral", "gpt_bigcode"])
+SLOW = pytest.mark.slow
+BLOCKS = [("gpt2", "prompt_tuning"), ("llama-grouped", "prefix_tuning"), ("mistral", "prefix_tuning")]
+MORE = [(form, method) for form in ("gpt2", "mistral", "gpt_bigcode", "phi3") for method in ("prompt_tuning", "prefix_tuning")]
+
+
+@pytest.mark.parametrize(("form", "method"), [*BLOCKS, *(pytest.param(*pair, marks=SLOW) for pair in MORE if pair not in BLOCKS)])
 def test_blocks_with_virtual_tokens_change_neither_loss_nor_gradients(form: str, method: str) -> None:
     _held_to_the_dense_mask(form, method, Blocks)
 
@@ -212,3 +219,49 @@ def test_soft_prompts_meet_blocks_as_queries_or_as_keys_alone() -> None:
         layout = attention_inputs(adapted, family, _batch())[LAYOUT]
         asked, keys = layout.mask.seq_lengths
         assert keys - asked == (0 if soft is SoftPrompt.EMBEDDINGS else adapted.num_virtual_tokens)
+
+
+@pytest.mark.parametrize("method", ["lora", pytest.param("prefix_tuning", marks=SLOW)])
+def test_a_forecast_counts_what_it_keeps(method: str) -> None:
+    """Traced without data as on a GPU, against what autograd holds of a real pass through the same kernels."""
+    config, batch, train = FORMS["llama-grouped"].config(64), sample_batch(), TrainConfig()
+    made = shaped(config, METHODS[method], train, "cuda")
+    loss = lambda there: summed_loss(made.adapted, made.family, there)  # noqa: E731
+    found = trace(made.adapted, loss, batch, made.family.vocab_size, gpu=True, accumulates=False)
+    adapted, family = _made("llama-grouped", method, 64)
+    adapted.root.float()
+    speed_up(adapted.model, "cuda")
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*adapted.root.parameters(), *adapted.root.buffers())}
+    own |= {getattr(batch, name).untyped_storage().data_ptr() for name in Batch.__dataclass_fields__}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if (place := tensor.untyped_storage().data_ptr()) not in own:
+            kept[place] = tensor  # held, so that no other tensor takes its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        held = summed_loss(adapted, family, batch)
+    assert held.requires_grad
+    assert found.kept == pytest.approx(sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), rel=0.1)
+
+
+@SLOW
+def test_blocks_are_compiled_for_all_sizes_at_once() -> None:
+    """One graph, without a break, for batches of several sizes, forward and backward: a kernel for each would be compiled all day."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compute = gpu_attention._compiled(counter)
+    data, sizes = texts(), set()
+    for capacity in (40, 30, 26, 25):
+        batch = collate(data, make_rows(data, "exact", capacity, range(len(data))), "exact")
+        mask = block_mask(batch, 20, False, None)
+        asked, keys = mask.seq_lengths
+        rows = len(batch.input_ids)
+        q, k, v = (torch.randn(rows, heads, n, 8, requires_grad=True) for heads, n in ((8, asked), (4, keys), (4, keys)))
+        out = compute(q, k, v, block_mask=mask, enable_gqa=True)
+        out.sum().backward()
+        allowed = attention_mask(batch, 20, False, None)
+        wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, allowed, enable_gqa=True)
+        assert torch.allclose(out, wanted, atol=1e-5)
+        sizes.add((rows, keys))
+    assert len(sizes) > counter.frame_count == 1

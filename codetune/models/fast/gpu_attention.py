@@ -197,9 +197,13 @@ def _by_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask
 
 
 @functools.cache
-def _compiled() -> Callable[..., Any]:
-    """FlexAttention as one kernel; what is not compiled keeps all scores, so a graph that breaks is an error."""
-    compiled: Callable[..., Any] = torch.compile(flex_attention, fullgraph=True)
+def _compiled(backend: Any = "inductor") -> Callable[..., Any]:
+    """FlexAttention as one kernel for all sizes; what is not compiled keeps all scores, so a graph that breaks is an error.
+
+    A size of one is compiled for itself: one row or several, one block or several, with gradients or without, are kernels of their own.
+    """
+    settings: dict[str, Any] = {"recompile_limit": 64, "isolate_recompiles": True}  # newer than torch's stubs
+    compiled: Callable[..., Any] = torch.compile(flex_attention, fullgraph=True, dynamic=True, backend=backend, **settings)
     return compiled
 
 
