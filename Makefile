@@ -35,7 +35,7 @@ fuzz: $(STAMP)
 	CODETUNE_FUZZ=100000 $(BIN)/python -m pytest tests/data/test_fuzz.py tests/sandbox/test_protocol_fuzz.py
 
 bench: $(STAMP)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench all
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

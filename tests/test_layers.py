@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
     "callable": 0, "errors": 0, "records": 0,
-    "config": 1, "data_recipe": 1, "runs": 1, "upload": 1,
+    "config": 1, "data_recipe": 1, "once": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4, "probe": 5,
@@ -28,7 +28,7 @@ LAYERS = {
 # Only these put the parts together, or forecast them; in `study` and `evaluate` everything else is given what it works with.
 WIRING = {
     "codetune.study.run", "codetune.study.forecasting", "codetune.study.settle", "codetune.study.budgets", "codetune.study.needs",
-    "codetune.study.measuring",
+    "codetune.study.measuring", "codetune.study.nursery",
     "codetune", "codetune.api", "codetune.tuning",
 }  # fmt: skip
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
@@ -144,9 +144,9 @@ LIGHT = [
     ["--help"],
     ["--version"],
     ["score", "--help"],
+    ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
     ["doctor", "--help"],
     ["chat", "--help"],
-    ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
     ["study", "report", "--help"],
     ["runs", "list", "nowhere"],
     ["runs", "compare", "nowhere", "elsewhere"],
@@ -167,6 +167,7 @@ def said() -> dict[str, str]:
         "for arguments in json.loads(sys.argv[1]):\n"
         "    run(arguments)\n"
         f"    print('LOADED', [name for name in {HEAVY} if name in sys.modules], file=sys.stderr, flush=True)\n"
+        "    print('CONFIG', 'codetune.config' in sys.modules, file=sys.stderr)\n"
         "    print('NEXT', file=sys.stderr, flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, json.dumps(LIGHT)], capture_output=True, text=True, timeout=120)
@@ -178,4 +179,6 @@ def said() -> dict[str, str]:
 @pytest.mark.parametrize("command", map(" ".join, LIGHT))
 def test_light_commands_start_without_torch(said: dict[str, str], command: str) -> None:
     assert "LOADED []" in said[command]
+    if command.startswith(("--", "score")):  # which come first: it takes a tenth of a second
+        assert "CONFIG False" in said[command]
     assert "Traceback" not in said[command]
