@@ -157,6 +157,11 @@ def _cpu_name() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def processor_vendor() -> str:
+    """As an x86 processor calls its maker, `GenuineIntel` say; "" where nobody tells."""
+    return _cpuinfo("vendor_id")
+
+
 def _cpuinfo(key: str) -> str:
     """The first such line of /proc/cpuinfo, without the key; "" where there is none."""
     with contextlib.suppress(OSError):

@@ -35,6 +35,7 @@ from codetune.methods import Adapted
 from codetune.models.energy import open_meter, total_of
 from codetune.models.load import LoadedModel
 from codetune.models.machine import computed_in, hardware, peak_memory_bytes, process_bytes, reset_peak
+from codetune.models.merge import merge_in_place
 from codetune.models.open import open_model
 from codetune.models.stages import tuned_hash
 from codetune.once import keep_results
@@ -193,7 +194,7 @@ def _merge_difference(cell: CellConfig, loaded: LoadedModel, adapted: Adapted) -
     probe = probe_batch(prepare(cell.train, loaded).examples)
     before = probe_logits(adapted, loaded.family, probe)
     again, copy = reload(cell.train, cell.folder)
-    copy.peft.merge_adapter()
+    merge_in_place(copy)
     return difference(probe_logits(copy, again.family, probe), before)
 
 
