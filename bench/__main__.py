@@ -19,6 +19,9 @@ python -m bench serve-load
 python -m bench generation
 python -m bench serving
 python -m bench mend
+python -m bench study
+python -m bench quickstart
+python -m bench startup
 """
 
 from __future__ import annotations
@@ -44,14 +47,17 @@ from bench import (
     mend,
     packed_prompts,
     packing,
+    quickstart,
     results,
     scaling,
     serve_fuzz,
     serve_load,
     serving,
     soft_prompts,
+    startup,
     statistics,
     step,
+    study,
     training,
 )
 from bench.goals import GOALS
@@ -62,6 +68,7 @@ BENCHMARKS = {
     "duplicates": duplicates, "packing": packing, "packed-prompts": packed_prompts,
     "data": data, "memory": memory, "scaling": scaling, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
     "generation": generation, "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
+    "study": study, "quickstart": quickstart, "startup": startup,
 }  # fmt: skip
 
 

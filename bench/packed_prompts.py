@@ -37,6 +37,7 @@ ROW_TOKENS, PAIRS_PER_PASS = 512, 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=None, help="conala-train.json; default: from the CODETUNE_DATA folder")
     parser.add_argument("--pairs", type=int, default=96, help=f"of an optimiser step, a multiple of {PAIRS_PER_PASS}")
     parser.add_argument("--steps", type=int, default=1, help="optimiser steps that are timed, after one that warms up")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each system; the fastest counts")
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
             f"--pairs {options.pairs} --steps {options.steps} --repeats {options.repeats}: all must be at least 1, and pairs a multiple of "
             f"{PAIRS_PER_PASS}"
         )
-    problems = conala.load_train(find_data(conala.TRAIN_FILE, None))
+    problems = conala.load_train(find_data(conala.TRAIN_FILE, options.data))
     from bench.packed_model import make_packed_model  # here, so that listing and refusing come without torch
 
     python = environment.peers_python()

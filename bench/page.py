@@ -54,7 +54,7 @@ def measured_targets(records: Sequence[Json]) -> list[tuple[Goal, Target, Json]]
 
 def _answers(records: Sequence[Json], goal: Goal, target: Target) -> list[Json]:
     rows = [row for found in records for row in found["rows"] if goal_of(found, row).split(", ")[0] == goal.name]
-    return [row for row in rows if (row.get("must"), row.get("aim")) == (target.must, target.aim)]
+    return [row for row in rows if (row.get("must") or 0, row.get("aim")) == (target.must, target.aim)]
 
 
 def _goals(records: Sequence[Json]) -> str:
@@ -79,7 +79,7 @@ def _goals(records: Sequence[Json]) -> str:
 
 
 def _ratio(value: float, target: Target) -> str:
-    return f"{value:.0f}%" if target.unit == "%" else f"{value:.2f}x"
+    return f"{100 * value:.0f}%" if target.unit == "%" else f"{value:.2f}x"
 
 
 def _section(found: Json) -> str:
@@ -98,8 +98,10 @@ def _section(found: Json) -> str:
 def _conditions(found: Json) -> str:
     machine = found["machine"]
     processor = machine.get("processor") or machine.get("cpu") or "unknown processor"
-    load = found["load"] if isinstance(found["load"], list) else [found["load"]]
-    words = [f"{processor}, {machine.get('cores', '?')} cores", f"load {' to '.join(f'{one:.1f}' for one in load)}"]
+    load = found.get("load") or []
+    loads = [load] if isinstance(load, float | int) else load
+    words = [str(machine["gpu"])] if machine.get("gpu", "none") != "none" else []
+    words += [f"{processor}, {machine.get('cores', '?')} cores", *([f"load {' to '.join(f'{one:.1f}' for one in loads)}"] if loads else [])]
     return f"`{found.get('command', 'python -m bench ' + found['benchmark'])}`, {found.get('time', 'day unknown')}; {'; '.join(words)}."
 
 

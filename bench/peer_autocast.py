@@ -52,7 +52,7 @@ def gradient(model: Any, job: Job, step: range) -> tuple[float, int]:
             loss = model(**batch, use_cache=False).loss
         share = int((batch["labels"][:, 1:] != NO_LOSS).sum()) / targets
         (loss * share).backward()
-        total += float(loss) * share
+        total += loss.item() * share
         seen += int(batch["attention_mask"].sum())
     return total, seen
 

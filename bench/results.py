@@ -19,7 +19,7 @@ from codetune.runs import write_json
 
 Json = dict[str, Any]
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "performance"
-NEEDED = ("benchmark", "machine", "load", "rows")
+NEEDED = ("benchmark", "machine", "rows")
 NEEDED_OF_A_ROW = ("what", "against", "ours", "peer", "ratio", "unit", "same")
 
 

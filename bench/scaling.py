@@ -43,14 +43,22 @@ def run(options: argparse.Namespace) -> None:
     for name in names:
         for size in SERIES[name].sizes(options.tiny):
             for variant in SERIES[name].variants:
-                found = measured(Path(sys.executable), "bench.scaling_point", name, variant, str(size), str(int(options.tiny)))
+                found = measure_point(name, variant, size, options.tiny)
                 points.append({"series": name, "variant": variant, "size": size, **found})
-                say(f"{name} {size:,} {variant}: {SERIES[name].told(found)}")
+                say(f"{name} {size:,} {variant}: {found.get('failed') or SERIES[name].told(found)}")
     loads.append(environment.load_average())
     record = make_record(names, points, loads, options.tiny)
     print(report(record))
     if options.out:
         results.write(options.out, record)
+
+
+def measure_point(name: str, variant: str, size: int, tiny: bool) -> dict[str, Any]:
+    """What a process of its own measured, or why it has not: out of memory, say. The others go on."""
+    try:
+        return measured(Path(sys.executable), "bench.scaling_point", name, variant, str(size), str(int(tiny)))
+    except UserError as error:
+        return {"failed": str(error)}
 
 
 def make_record(names: list[str], points: list[dict[str, Any]], loads: list[float], tiny: bool) -> dict[str, Any]:
@@ -86,9 +94,10 @@ def report(record: dict[str, Any]) -> str:
         series = SERIES[one["series"]]
         ends = [f"{size:,}: {one['written'].format(value)}" for size, value in ((one["sizes"][i], one["values"][i]) for i in (0, -1))]
         exponent = "-" if one["exponent"] is None else f"{one['exponent']:.2f}"
-        right = f"{'at most ' if one['right'] else ''}{one['right']:g}: {one['why']}"
+        right = f"at most {one['right']:g}: {one['why']}"
         lines.append(f"| {series.size} | {one['what']}, {one['unit']} | {' | '.join(ends)} | {exponent} | {right} | {verdict(one)} |")
-    return "\n".join(lines)
+    lost = [f"- {one['series']} {one['size']:,}, {one['variant']}: {one['failed']}" for one in record["points"] if "failed" in one]
+    return "\n".join([*lines, *(["", "Failed:", "", *lost] if lost else [])])
 
 
 def verdict(one: dict[str, Any]) -> str:

@@ -59,9 +59,10 @@ def model(variant: str, size: int, tiny: bool) -> Json:
 
 
 def row(variant: str, size: int, tiny: bool) -> Json:
-    """A step of so many rows that all steps have as many tokens; a row is one document, or many of 64 tokens."""
-    config = gpt2(64, 2, 2048, 4096) if tiny else gpt2(384, 6, 8192, 4096)
-    documents = [(size, 1)] if variant == "one long document" else [(SHORT, 1)] * (size // SHORT)
+    """A step of so many rows that all steps have as many tokens; a row is one document, many of 64 tokens, or half this and half that."""
+    config = gpt2(64, 2, 2048, 4096) if tiny else gpt2(256, 4, 8192, 4096)
+    long = {"one long document": size, "short documents": 0}.get(variant, size // 2)
+    documents = [(long, 1)] * bool(long) + [(SHORT, 1)] * ((size - long) // SHORT)
     return taken(stepped(config, "lora", [documents] * max(1, STEP_TOKENS // size), size))
 
 

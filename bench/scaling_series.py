@@ -90,9 +90,13 @@ SERIES = {
             ),
         ),
         Series(
-            "row", "tokens of a row", (128, 256, 512, 1024, 2048, 4096), (128, 256, 512), ("one long document", "short documents"),
+            "row", "tokens of a row", (128, 256, 512, 1024, 2048, 4096), (128, 256, 512),
+            ("one long document", "short documents", "half a long document, the rest short"),
             (
-                Quantity("cpu_s_per_token", "time of a token", "CPU s per token", 1, _ROW_TIME, variants=("one long document",)),
+                Quantity(
+                    "cpu_s_per_token", "time of a token", "CPU s per token", 1, _ROW_TIME,
+                    variants=("one long document", "half a long document, the rest short"),
+                ),
                 Quantity("cpu_s_per_token", "time of a token", "CPU s per token", 0, _APART, variants=("short documents",)),
                 Quantity(
                     "step_bytes", "memory of a pass", "bytes of a step", 1, "activations are kept by token; no matrix of scores need be",
