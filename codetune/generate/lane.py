@@ -22,10 +22,8 @@ from codetune.generate.writing import Reader
 from codetune.methods import SoftPrompt
 from codetune.models.attention import BLOCKS, DOCUMENTS
 from codetune.models.forward import as_taken, logits_of, prefix_cache
+from codetune.models.machine import prefill_tokens
 from codetune.models.several import Tree, Voice
-
-# Of prompts that are run in one pass, padding included; a longer one goes alone. What 512 need stays in a CPU's caches.
-PREFILL_TOKENS = {"cpu": 512, "cuda": 8192}
 
 Question = tuple[str, tuple[int, ...]]  # a voice's name and a prompt, or its beginning
 
@@ -69,8 +67,7 @@ class Row:
 def fits(rows: Sequence[Row], row: Row) -> bool:
     """Whether a row's prompt may be run in one pass with those of `rows`."""
     widest = max(len(one.prompt) - one.shared for one in (*rows, row))
-    most = PREFILL_TOKENS.get(row.voice.tree.model.device.type, 4096)
-    return not rows or widest * (len(rows) + 1) <= most
+    return not rows or widest * (len(rows) + 1) <= prefill_tokens(row.voice.tree.model.device.type)
 
 
 @dataclass(frozen=True, slots=True)
