@@ -11,10 +11,10 @@ from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
-from codetune.models.fast import is_fast
 from codetune.models.fast.gpu_attention import PACKED, packed_of
 from codetune.models.fast.gpu_loss import fused_loss
 from codetune.models.fast.loss import CutCrossEntropy
+from codetune.models.fast.model import is_fast
 from codetune.models.fast.numbers import applied
 from codetune.models.fast.products import PLAIN_LINEARS
 from codetune.models.seq2seq import predicting_states
