@@ -2,6 +2,9 @@
 
 A dense mask makes every row of T tokens cost T x T, most of it masked away. Here the documents of all rows become the batch of one causal
 attention as wide as the longest of them. It stands behind transformers' attention interface; calls without a `Layout` are plain SDPA.
+
+One long document among many short ones would make all of them as wide as it, which costs many times the dense mask's work and memory: where
+it is more than twice that, the dense mask is taken (`Layout.dense`).
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from codetune.batches import Batch
+from codetune.batches import Batch, attention_mask
 
 DOCUMENTS = "codetune_documents"
 PROVED = ("gpt2", "llama", "mistral")
 fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
+MOST_WORK = 2  # times the dense mask's, which SDPA does about as fast; on one CPU core the two cross between 1 and 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Layout:
     row: torch.Tensor
     back: torch.Tensor
     virtual: int
+    dense: torch.Tensor | None = None  # the mask [rows, 1, queries, keys], virtual tokens first, where that is less work
 
 
 def use_document_attention(model: Any) -> None:
@@ -46,7 +51,15 @@ def use_document_attention(model: Any) -> None:
 
 def layout_of(batch: Batch, virtual: int) -> Layout:
     """Where the batch's documents are, after so many virtual tokens in each row."""
-    return Layout(batch.places, batch.row, batch.back, virtual)
+    dense = attention_mask(batch, virtual, True, None) if uneven(batch, virtual) else None
+    return Layout(batch.places, batch.row, batch.back, virtual, dense)
+
+
+def uneven(batch: Batch, virtual: int) -> bool:
+    """Whether the documents, each as wide as the longest, are over twice the dense mask's work. Shapes alone decide, as in a forecast."""
+    documents, width = batch.places.shape
+    rows, tokens = batch.input_ids.shape
+    return documents * width * (virtual + width) > MOST_WORK * rows * tokens * (virtual + tokens)
 
 
 def document_attention(
@@ -60,6 +73,8 @@ def document_attention(
 ) -> tuple[torch.Tensor, None]:
     """Behind transformers' attention interface: [rows, heads, tokens, head dim] in, [rows, tokens, heads, head dim] out."""
     layout: Layout | None = kwargs.pop(LAYOUT, None)
+    if layout is not None and layout.dense is not None:
+        attention_mask, layout = layout.dense[:, :, -query.shape[2] :], None  # virtual tokens need be no queries
     if layout is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
