@@ -6,6 +6,8 @@ STAMP := .venv/.installed
 #   make quickstart TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest -n 2
+# Some machines and images forbid Python to keep what it has compiled: then each of the suite's processes compiles all anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: quickstart base-model check test test-slow fuzz bench clean
 .DEFAULT_GOAL := test

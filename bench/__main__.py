@@ -16,8 +16,12 @@ python -m bench audit
 python -m bench statistics
 python -m bench serve-fuzz
 python -m bench serve-load
+python -m bench generation
 python -m bench serving
 python -m bench mend
+python -m bench study
+python -m bench quickstart
+python -m bench startup
 """
 
 from __future__ import annotations
@@ -38,18 +42,22 @@ from bench import (
     duplicates,
     every,
     execution,
+    generation,
     memory,
     mend,
     packed_prompts,
     packing,
+    quickstart,
     results,
     scaling,
     serve_fuzz,
     serve_load,
     serving,
     soft_prompts,
+    startup,
     statistics,
     step,
+    study,
     training,
 )
 from bench.goals import GOALS
@@ -59,7 +67,8 @@ BENCHMARKS = {
     "all": every, "step": step, "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks,
     "duplicates": duplicates, "packing": packing, "packed-prompts": packed_prompts,
     "data": data, "memory": memory, "scaling": scaling, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
-    "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
+    "generation": generation, "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
+    "study": study, "quickstart": quickstart, "startup": startup,
 }  # fmt: skip
 
 

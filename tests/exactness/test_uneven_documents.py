@@ -9,9 +9,9 @@ import torch
 
 from codetune.batches import Batch, collate
 from codetune.data.tokenise import TokenisedExamples, join
-from codetune.models import attention
-from codetune.models.attention import layout_of, uneven
-from codetune.models.forward import summed_loss
+from codetune.models import forward
+from codetune.models.attention import LAYOUT, uneven
+from codetune.models.forward import attention_inputs, summed_loss
 from tests.exactness.tiny import KINDS, TOLERANCE, VOCAB, adapted_tiny
 
 LONG, SHORT, SHORTS = 40, 4, 10  # 11 documents 64 wide are 45,056 pairs of query and key; the dense mask's are 96 x 96
@@ -55,16 +55,15 @@ def test_a_row_of_uneven_documents_is_its_documents_alone(family: str, method: s
 def test_a_mask_that_lets_documents_meet_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right, _ = gradients("gpt2", "lora", [packed()])
     one = packed()
-    monkeypatch.setattr(attention, "attention_mask", lambda batch, *_: real(replace(batch, documents=one.documents.clamp(max=1)), *_))
+    real = forward.attention_mask
+    monkeypatch.setattr(forward, "attention_mask", lambda batch, *_: real(replace(batch, documents=one.documents.clamp(max=1)), *_))
     wrong, _ = gradients("gpt2", "lora", [packed()])
     assert abs(wrong - right) > 1e-3 * abs(right)
-
-
-real = attention.attention_mask
 
 
 def test_alike_documents_are_taken_one_at_a_time() -> None:
     made = join([[2] * 20, [3] * 18, [4] * 22], [1] * 3)
     batch = collate(made, [[(i, 0, len(made.example(i))) for i in range(3)]], "exact")
-    assert layout_of(batch, 0).dense is None
-    assert layout_of(packed(), 0).dense is not None
+    adapted, facts = adapted_tiny("gpt2", "lora")
+    assert LAYOUT in attention_inputs(adapted, facts, batch)
+    assert LAYOUT not in attention_inputs(adapted, facts, packed())
