@@ -11,6 +11,10 @@ from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
+from codetune.models.fast import is_fast
+from codetune.models.fast.loss import CutCrossEntropy
+from codetune.models.fast.numbers import applied
+from codetune.models.fast.products import PLAIN_LINEARS
 from codetune.models.seq2seq import predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
@@ -43,7 +47,7 @@ def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str
     """
     virtual = adapted.num_virtual_tokens
     if adapted.model.config._attn_implementation == DOCUMENTS:
-        layout = layout_of(batch, virtual)
+        layout = layout_of(batch, virtual, is_fast(adapted.model))
         if family.sliding_window is None or layout.places.shape[1] + virtual <= family.sliding_window:
             # A mask of four dimensions keeps transformers from making one; document_attention does not look at it.
             unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
@@ -90,6 +94,18 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+def plain_head(model: Any) -> torch.Tensor | None:
+    """The LM head's matrix [vocabulary, hidden size] where logits are its product with the states and nothing else; None where not."""
+    config, head = model.config, model.get_output_embeddings()
+    scalings = ("scale_decoder_outputs", "logit_scale", "logits_scaling", "final_logit_softcapping")
+    if any(getattr(config, name, None) for name in scalings) or getattr(model, "final_logits_bias", None) is not None:
+        return None
+    if type(head) not in PLAIN_LINEARS or head.bias is not None:
+        return None
+    weight: torch.Tensor = head.weight
+    return weight
+
+
 def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
     if family.encoder_decoder:
@@ -101,6 +117,8 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     else:
         hidden = hidden_states(adapted, family, batch).flatten(0, 1)
         places, labels = batch.predicted - 1, batch.labels
+    if is_fast(adapted.model) and (head := plain_head(adapted.model)) is not None:
+        return applied(CutCrossEntropy, hidden.index_select(0, places), head, labels)
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

@@ -134,7 +134,7 @@ def _widened_first(config: Any, method: MethodConfig, train: TrainConfig) -> boo
     return halved and getattr(config, "dtype", None) != torch.bfloat16
 
 
-def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Shaped:
+def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str = "cpu") -> Shaped:
     """The model on the meta device with the method on it, in the types that the precision policy keeps."""
     config = copy.deepcopy(config)
     no_dropout(config)

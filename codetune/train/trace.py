@@ -125,6 +125,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._move(parameter.grad.untyped_storage()._cdata)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device  # what the fake tensor itself answers; asked for twice in every operation
         out = func(*args, **(kwargs or {}))
         for tensor in tree_iter(out):
             if isinstance(tensor, torch.Tensor):
