@@ -22,7 +22,7 @@ from codetune.models.fast.attention import DocumentAttention, Moves
 from codetune.models.fast.numbers import applied
 
 DOCUMENTS = "codetune_documents"
-PROVED = ("gpt2", "llama", "mistral")
+PROVED = ("gpt2", "gpt_bigcode", "llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "starcoder2", "phi", "phi3", "gpt_neox")
 fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
 BLOCKS = "row_blocks"  # and that of rows which see so many columns and no more, where tokens are generated

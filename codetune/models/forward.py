@@ -11,8 +11,10 @@ from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
-from codetune.models.fast import is_fast
+from codetune.models.fast.gpu_attention import PACKED, packed_of
+from codetune.models.fast.gpu_loss import fused_loss
 from codetune.models.fast.loss import CutCrossEntropy
+from codetune.models.fast.model import is_fast
 from codetune.models.fast.numbers import applied
 from codetune.models.fast.products import PLAIN_LINEARS
 from codetune.models.seq2seq import predicting_states
@@ -43,16 +45,17 @@ def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tenso
 def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str, Any]:
     """What keeps documents apart: their layout where the model's attention takes one, else the dense mask.
 
-    The layout cannot express a sliding window that is shorter than a document.
+    A layout for matrix products cannot express a sliding window that is shorter than a document; those for a GPU's kernels can.
     """
-    virtual = adapted.num_virtual_tokens
-    if adapted.model.config._attn_implementation == DOCUMENTS:
+    virtual, queries = adapted.num_virtual_tokens, adapted.soft_prompt is SoftPrompt.EMBEDDINGS
+    taken, window = adapted.model.config._attn_implementation, family.sliding_window
+    layout: Any = packed_of(adapted.model, family, batch, virtual, queries, compute_dtype(adapted.model)) if taken == PACKED else None
+    if layout is None and taken in (DOCUMENTS, PACKED) and (window is None or batch.places.shape[1] + virtual <= window):
         layout = layout_of(batch, virtual, is_fast(adapted.model))
-        if family.sliding_window is None or layout.places.shape[1] + virtual <= family.sliding_window:
-            # A mask of four dimensions keeps transformers from making one; document_attention does not look at it.
-            unused = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device)
-            return {"attention_mask": unused, LAYOUT: layout}
-    mask = attention_mask(batch, virtual, adapted.soft_prompt is SoftPrompt.EMBEDDINGS, family.sliding_window)
+    if layout is not None:
+        # A mask of four dimensions keeps transformers from making one; attention that takes layouts does not look at it.
+        return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device), LAYOUT: layout}
+    mask = attention_mask(batch, virtual, queries, window)
     return {"attention_mask": as_taken(mask, adapted.model)}
 
 
@@ -117,8 +120,12 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     else:
         hidden = hidden_states(adapted, family, batch).flatten(0, 1)
         places, labels = batch.predicted - 1, batch.labels
-    if is_fast(adapted.model) and (head := plain_head(adapted.model)) is not None:
-        return applied(CutCrossEntropy, hidden.index_select(0, places), head, labels)
+    if is_fast(adapted.model):
+        predicting = hidden.index_select(0, places)
+        if (fused := fused_loss(adapted.model, predicting, labels)) is not None:
+            return fused
+        if (head := plain_head(adapted.model)) is not None:
+            return applied(CutCrossEntropy, predicting, head, labels)
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

@@ -6,7 +6,7 @@ from codetune.config import TrainConfig
 from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.checkpointing import checkpoint_layers
-from codetune.models.fast import speed_up
+from codetune.models.fast.model import speed_up
 from codetune.models.offloading import offload_layers
 from codetune.train.precision import narrow
 

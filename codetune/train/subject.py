@@ -15,7 +15,7 @@ from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.compatibility import require
 from codetune.models.families import targets_of
-from codetune.models.fast import speed_up
+from codetune.models.fast.model import speed_up
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
 from codetune.models.offloading import offload_layers, offloading_of
 from codetune.models.outline import load_outline, outline_of, settled

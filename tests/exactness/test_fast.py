@@ -14,10 +14,10 @@ from codetune.config import TrainConfig
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
 from codetune.models.families import Family
-from codetune.models.fast import attention, is_fast, loss, products, speed_up
+from codetune.models.fast import attention, loss, products
 from codetune.models.fast.linear import FastLoraLinear, LoraProduct
 from codetune.models.fast.loss import CutCrossEntropy
-from codetune.models.fast.model import _FASTER
+from codetune.models.fast.model import _FASTER, is_fast, speed_up
 from codetune.models.fast.norms import Gelu
 from codetune.models.forward import summed_loss
 from codetune.probe.subject import texts as examples

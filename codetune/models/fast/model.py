@@ -11,6 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, L
 from transformers.models.mistral.modeling_mistral import MistralAttention, MistralMLP, MistralRMSNorm
 from transformers.pytorch_utils import Conv1D
 
+from codetune.models.fast.gpu import speed_up_on_gpu
 from codetune.models.fast.linear import FastLoraLinear
 from codetune.models.fast.modules import FastAttention, FastGatedMlp, FastGelu, FastLayerNorm, FastRmsNorm
 from codetune.models.fast.products import FastConv1D, FastLinear
@@ -30,6 +31,8 @@ def speed_up(model: Any, where: str) -> None:
 
     To be called again once a method has changed the layers. Loss and attention ask `is_fast`.
     """
+    if where.startswith("cuda"):
+        speed_up_on_gpu(model)
     for module in model.modules():
         faster = _FASTER.get(type(module))
         if faster is not None and _fits(module):
