@@ -63,8 +63,9 @@ class TrainConfig(Config):
         2, ge=2, exclude_if=lambda chosen: chosen == 2, description="layers whose frozen weights are on the GPU at once, of those"
     )
     fast: bool = Field(
-        True, description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT"
-    )
+        True, exclude_if=lambda chosen: chosen,
+        description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT",
+    )  # fmt: skip
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several processes: the whole model in each, or sharded over all (FSDP2)"
     )
