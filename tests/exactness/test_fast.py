@@ -58,6 +58,7 @@ def furthest(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> f
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that tiny models, too, are computed in several pieces."""
     monkeypatch.setattr(attention, "BLOCK", 4)
+    monkeypatch.setattr(attention, "KEPT", 16)
     for name, value in (("TOKENS", 8), ("LEARNING_TOKENS", 16), ("WIDE_LOGITS", 3 * 61)):
         monkeypatch.setattr(loss, name, value)
 

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from codetune.models.fast.numbers import plainly, product_type
 
 BLOCK = 128  # queries at once; what comes after the last of them is not looked at
+KEPT = 1024  # tokens of a document: the softmax's shares of longer ones are computed again, as they grow with the square of its length
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class DocumentAttention(torch.autograd.Function):
     """softmax(s Q K^T) V of every document, causal, after its row's virtual tokens.
 
     `query` [rows, heads, tokens, head dim], `key` and `value` [rows, key heads, virtual + tokens, head dim]. Returns [rows, tokens, heads,
-    head dim]. Kept are what was multiplied, the softmax's shares and what is returned.
+    head dim]. Kept are what was multiplied, what is returned, and of documents up to `KEPT` tokens the softmax's shares.
     """
 
     @staticmethod
@@ -76,10 +77,10 @@ class DocumentAttention(torch.autograd.Function):
             groups, width = q.shape[1:3]
             out, shares = torch.empty_like(q), []
             for start, end in _blocks(width):
-                asked, seen = q[:, :, start:end].flatten(1, 2), virtual + end
-                scores = torch.baddbmm(_hidden(end - start, groups, seen, q), asked, k[:, :seen].transpose(1, 2), alpha=scaling)
-                shares.append(torch.softmax(scores, -1, out=scores))
-                out[:, :, start:end] = (shares[-1] @ v[:, :seen]).view(-1, groups, end - start, size)
+                share = _shares(q[:, :, start:end], k[:, : virtual + end], scaling)
+                out[:, :, start:end] = (share @ v[:, : virtual + end]).view(-1, groups, end - start, size)
+                if width <= KEPT:
+                    shares.append(share)
             made = moves.to_rows(_by_head(out, heads))
         ctx.save_for_backward(q, k, v, made, *shares)
         ctx.moves, ctx.virtual, ctx.scaling = moves, virtual, scaling
@@ -99,7 +100,8 @@ class DocumentAttention(torch.autograd.Function):
             for each in (grad.to(q.dtype), mean)
         )
         of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for (start, end), share in zip(_blocks(width), shares, strict=True):
+        for number, (start, end) in enumerate(_blocks(width)):
+            share = shares[number] if shares else _shares(q[:, :, start:end], k[:, : virtual + end], ctx.scaling)
             asked, told, seen = q[:, :, start:end].flatten(1, 2), given[:, :, start:end].flatten(1, 2), virtual + end
             of_v[:, :seen].baddbmm_(share.transpose(1, 2), told)
             of_share = torch.baddbmm(mean[:, :, start:end].flatten(1, 2), told, v[:, :seen].transpose(1, 2), beta=-1)
@@ -116,10 +118,13 @@ def _blocks(width: int) -> list[tuple[int, int]]:
     return [(start, min(start + BLOCK, width)) for start in range(0, width, BLOCK)]
 
 
-def _hidden(queries: int, groups: int, seen: int, like: torch.Tensor) -> torch.Tensor:
-    """What is added to scores [1, groups x queries, seen]: minus infinity where a key comes after its query, which the last keys may."""
-    later = torch.full((queries, queries), -torch.inf, dtype=like.dtype, device=like.device).triu_(1)
-    return torch.nn.functional.pad(later, (seen - queries, 0)).repeat(groups, 1)[None]
+def _shares(q: torch.Tensor, k: torch.Tensor, scaling: float) -> torch.Tensor:
+    """softmax(s Q K^T) [batch, groups x queries, keys] of queries [batch, groups, queries, size], of which the last keys come after some."""
+    groups, queries = q.shape[1:3]
+    later = torch.full((queries, queries), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
+    hidden = torch.nn.functional.pad(later, (k.shape[1] - queries, 0)).repeat(groups, 1)[None]
+    scores = torch.baddbmm(hidden, q.flatten(1, 2), k.transpose(1, 2), alpha=scaling)
+    return torch.softmax(scores, -1, out=scores)
 
 
 def _by_key_head(states: torch.Tensor, key_heads: int, documents: int) -> torch.Tensor:
