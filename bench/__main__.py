@@ -9,6 +9,7 @@ python -m bench duplicates
 python -m bench packing
 python -m bench data
 python -m bench memory
+python -m bench gpu
 python -m bench soft-prompts
 python -m bench audit
 python -m bench statistics
@@ -30,6 +31,7 @@ from bench import (
     data,
     duplicates,
     execution,
+    gpu,
     memory,
     mend,
     packing,
@@ -44,7 +46,7 @@ from codetune.errors import UserError
 
 BENCHMARKS = {
     "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks, "duplicates": duplicates, "packing": packing,
-    "data": data, "memory": memory, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
+    "data": data, "memory": memory, "gpu": gpu, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
     "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
 }  # fmt: skip
 
