@@ -6,6 +6,8 @@ STAMP := .venv/.installed
 #   make quickstart TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest -n 2
+# Some machines and images forbid Python to keep what it has compiled: then each of the suite's processes compiles all anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: quickstart base-model check test test-slow fuzz bench clean
 .DEFAULT_GOAL := test
@@ -33,7 +35,7 @@ fuzz: $(STAMP)
 	CODETUNE_FUZZ=100000 $(BIN)/python -m pytest tests/data/test_fuzz.py tests/sandbox/test_protocol_fuzz.py
 
 bench: $(STAMP)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench all
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

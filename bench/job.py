@@ -26,6 +26,8 @@ class System:
     padding_free: bool = False  # TRL's flattened batches: right for full and LoRA, not for soft prompts
     concatenated: bool = False  # codetune's rows cut from one stream, documents see each other, instead of exact packing
     packing: bool = False  # TRL's `packing=True`, so many rows a pass as codetune
+    by_hand: bool = False  # transformers and PEFT in a loop of ten lines, without TRL
+    fast: bool = True  # codetune's own faster computations (`train.fast`)
     about: str = ""
 
 

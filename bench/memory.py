@@ -22,7 +22,7 @@ from codetune.errors import UserError, nearest
 from codetune.runs import write_json
 
 WHAT = "Peak memory of every method on random weights beside codetune's forecast; --gpu: full-size models on a GPU."
-HOW_LONG = "About a minute a part on a CPU core, 64 parts; --gpu: under eight minutes a part, 85 parts, resumable; --tiny: seconds a part."
+HOW_LONG = "About a minute a part on a CPU core, 64 parts; --gpu: under eight minutes a part, 150 parts, resumable; --tiny: seconds a part."
 PUBLISHED_METHODS = ("full", "lora", "prefix_tuning", "prompt_tuning")  # LoRA of rank 16, 20 virtual tokens, rows of 1,024
 PUBLISHED_GB: dict[str, tuple[float | None, float | None, float | None, float | None]] = {
     "gpt2": (7.15, 6.91, 5.85, 6.17), "gpt2-medium": (17.19, 16.49, 13.59, 14.37), "gpt2-large": (31.56, 29.82, 24.33, 25.83),
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="full-size models on this machine's GPU, one row of 1,024 tokens")
     parser.add_argument("--tiny", action="store_true", help="tiny models of the same families, on whatever is here: to see that it works")
     parser.add_argument("--models", default="", help="comma-separated short names (codetune/models/published.py), or llama-109m")
-    parser.add_argument("--methods", default="", help="comma-separated; default: all, those of the published table first")
+    parser.add_argument("--methods", default="", help="comma-separated; default: all; with --gpu the four of the published table")
     parser.add_argument("--precisions", default="fp32,bf16", help="comma-separated; without --gpu")
     parser.add_argument("--tokens", type=int, default=0, help="per row; default 512, with --gpu 1,024")
     parser.add_argument("--rows", type=int, default=0, help="per pass; default 2, with --gpu 1")
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch  # here, so that listing and refusing come without it
 
-    from bench import memory_page, memory_parts
+    from bench import memory_page, memory_parts, memory_table
 
     out = options.out or Path("runs") / f"bench-memory{'-gpu' if options.gpu else ''}{'-tiny' if options.tiny else ''}.json"
     if options.write_docs:
@@ -68,7 +68,11 @@ def run(options: argparse.Namespace) -> None:
     models = _models(options.models) or (memory_parts.GPU_MODELS if options.gpu else memory_parts.CPU_MODELS)
     tokens, rows = options.tokens or (1024 if options.gpu else 512), options.rows or (1 if options.gpu else 2)
     if options.gpu:
-        parts = memory_parts.gpu_parts(models, methods or memory_parts.METHODS, rows, tokens, options.tiny)
+        compared = [method for method in methods or PUBLISHED_METHODS if method in PUBLISHED_METHODS]
+        others = [method for method in methods if method not in PUBLISHED_METHODS]
+        parts = memory_table.side_by_side(models, compared, rows, tokens, options.tiny)
+        parts += memory_parts.gpu_parts(models, others, rows, tokens, options.tiny)
+        parts += memory_table.capped(models, tokens, options.tiny) if "lora" in compared else []
     else:
         parts = memory_parts.cpu_parts(models, methods or memory_parts.METHODS, precisions, rows, tokens, options.tiny)
     for part in parts:
@@ -84,6 +88,10 @@ def run(options: argparse.Namespace) -> None:
         write_json(out, record)
         say(f"{number}/{len(parts)} {part.key}: {_outcome(found)}")
     print(report(record, [part.key for part in parts]))
+    if options.gpu:
+        print(f"\n{memory_table.table(record, models, compared, rows, tokens, options.tiny)}")
+        if not options.tiny:
+            write_json(out, record | {"goal": "G6, G7", "rows": memory_table.goals(record, models, tokens, options.tiny)})
 
 
 def _record(out: Path, on_gpu: bool) -> dict[str, Any]:
@@ -103,6 +111,8 @@ def _record(out: Path, on_gpu: bool) -> dict[str, Any]:
 def _outcome(found: dict[str, Any]) -> str:
     if "measured" not in found:
         return str(found.get("refused") or found["failed"])
+    if "forecast" not in found:
+        return f"{found['measured']['peak'] / 1e9:.2f} GB measured"
     return f"{found['forecast'] / 1e9:.2f} GB forecast, {found['measured']['peak'] / 1e9:.2f} GB measured ({found['ratio']:.3f})"
 
 
@@ -130,7 +140,8 @@ def _row(part: dict[str, Any]) -> str:
         why = f"refused: {part['refused']}" if "refused" in part else f"failed: {part['failed']}"
         return f"| {' | '.join([*head, forecast, why, '-', '-', published, '-', '-'])} |"
     found = part["measured"]
-    cells = [forecast, f"{found['peak'] / 1e9:.2f}", f"{found['reserved'] / 1e9:.2f}" if found["reserved"] else "-", f"{part['ratio']:.3f}"]
+    cells = [forecast, f"{found['peak'] / 1e9:.2f}", f"{found['reserved'] / 1e9:.2f}" if found["reserved"] else "-"]
+    cells.append(f"{part['ratio']:.3f}" if "ratio" in part else "-")
     speeds = [f"{found['tokens'] / found['cpu_seconds']:,.0f}", f"{found['tokens'] / found['seconds']:,.0f}"]
     return f"| {' | '.join([*head, *cells, published, *speeds])} |"
 

@@ -21,9 +21,10 @@ from codetune.train.dry_run import documents_of, measured_in_child
 from codetune.train.memory import MemoryForecast, forecast_memory
 
 CPU_MODELS = ("gpt2", "llama-109m")
-GPU_MODELS = ("gpt2", "gpt2-xl", "falcon-7b", "mistral-7b", "codellama-7b")
+GPU_MODELS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "falcon-7b", "mistral-7b", "codellama-7b")
 FIRST = ("full", "lora", "prefix_tuning", "prompt_tuning", "qlora")
 METHODS = (*FIRST, *(name for name in METHOD_NAMES if name not in FIRST))
+RANK = 16  # of LoRA, as published
 PART_S = 470.0  # a part that is not done by then has failed
 _METHOD: TypeAdapter[MethodConfig] = TypeAdapter(MethodConfig)
 _LLAMA_109M: dict[str, Any] = {
@@ -49,6 +50,9 @@ class Part:
     checkpointing: bool = False
     tiny: bool = False
     passes: int = 1  # per step: from the second on, gradients are there already
+    offloaded: bool = False  # frozen weights in main memory
+    in_backward: bool = False  # the optimiser's step inside the backward pass
+    cap_gb: float = 0.0  # of the GPU's memory, that the process may have; 0: all
 
     @property
     def key(self) -> str:
@@ -58,7 +62,9 @@ class Part:
     @property
     def settings(self) -> str:
         more = [self.optimizer] if self.optimizer != "adamw" else []
-        return " ".join([self.precision, *more, *(["checkpointing"] if self.checkpointing else [])])
+        more += [name for name in ("checkpointing", "offloaded", "in_backward") if getattr(self, name)]
+        more += [f"of {self.cap_gb:g} GB"] if self.cap_gb else []
+        return " ".join([self.precision, *more])
 
     def config(self) -> Any:
         """transformers' config of the shape, or of a tiny one of its family."""
@@ -75,11 +81,12 @@ class Part:
 
     def trained_as(self) -> tuple[MethodConfig, TrainConfig, int]:
         """Method, settings and tokens per row."""
-        method = _METHOD.validate_python({"name": self.method})
+        method = _METHOD.validate_python({"name": self.method} | ({"lora_rank": RANK} if self.method == "lora" else {}))
         width = min(self.tokens, family_of(self.config()).max_positions - getattr(method, "num_virtual_tokens", 0))
         train = TrainConfig(
             precision=self.precision, optimizer=self.optimizer, activation_checkpointing=self.checkpointing, max_seq_len=width,
-            batch_tokens=self.passes * self.rows * width, micro_batch_size=self.rows,
+            batch_tokens=self.passes * self.rows * width, micro_batch_size=self.rows, offload_frozen_weights=self.offloaded,
+            optimizer_in_backward=self.in_backward,
         )  # fmt: skip
         return method, train, width
 
@@ -100,7 +107,7 @@ class Part:
         method, train, width = self.trained_as()
         try:
             batch = documents_of(full_rows(self.rows, width))
-            found = measured_in_child(self.config(), method, train, batch, device(), PART_S)
+            found = measured_in_child(self.config(), method, train, batch, device(), PART_S, int(self.cap_gb * 1e9))
         except UserError as error:
             return asked | {"failed": str(error)}
         return asked | {"measured": dataclasses.asdict(found), "ratio": forecast.training / found.peak}
@@ -111,12 +118,18 @@ def cpu_parts(models: Sequence[str], methods: Sequence[str], precisions: Sequenc
 
 
 def gpu_parts(models: Sequence[str], methods: Sequence[str], rows: int, tokens: int, tiny: bool) -> list[Part]:
-    """In bf16 with fp32 masters; full fine-tuning also with layers computed twice, and with bf16 weights and 8-bit moments."""
-    parts: list[Part] = []
-    for model in models:
-        for method in methods:
-            parts.append(Part(model, method, "bf16", rows, tokens, tiny=tiny))
-            if method == "full":
-                parts.append(Part(model, method, "bf16", rows, tokens, checkpointing=True, tiny=tiny))
-                parts.append(Part(model, method, "bf16_weights", rows, tokens, "adamw_8bit", tiny=tiny))
-    return parts
+    """In bf16 with fp32 masters, and with the least memory that codetune can do with."""
+    ways = (default, least)
+    return [way(model, method, rows, tokens, tiny) for model in models for method in methods for way in ways]
+
+
+def default(model: str, method: str, rows: int, tokens: int, tiny: bool) -> Part:
+    """Products in bf16, what trains in fp32, nothing computed twice."""
+    return Part(model, method, "bf16", rows, tokens, tiny=tiny)
+
+
+def least(model: str, method: str, rows: int, tokens: int, tiny: bool) -> Part:
+    """Layers computed twice; frozen weights in main memory, or, where all train, weights in bf16, moments in 8 bits, no gradients kept."""
+    if method == "full":
+        return Part(model, method, "bf16_weights", rows, tokens, "adamw_8bit", checkpointing=True, in_backward=True, tiny=tiny)
+    return Part(model, method, "bf16", rows, tokens, checkpointing=True, offloaded=method != "qlora", tiny=tiny)

@@ -20,20 +20,20 @@ from codetune.methods import Adapted
 from codetune.models.load import LoadedModel, load_model
 from codetune.runs import read_rows
 from codetune.train.loop import train
-from codetune.train.precision import halve_frozen_linears
+from codetune.train.ready import make_ready
 from codetune.train.run import METRICS, Material, Run
 
 
 def measure(job: Job) -> Measurement:
     """Train as the job says."""
     torch.set_num_threads(job.threads)
-    loaded, adapted = adapt(job)
     config = TrainConfig(
         train_tokens=job.tokens, max_seq_len=job.row_tokens, micro_batch_size=job.rows_per_pass, beta2=job.beta2,
-        max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision=job.system.precision,
+        max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision=job.system.precision, fast=job.system.fast,
         packing="concatenated" if job.system.concatenated else "exact",
         validations=0, keep="last", checkpoint_every_s=1e9,
     )  # fmt: skip
+    loaded, adapted = adapt(job, config)
     clock = StepClock()
     run = Run(adapted, loaded.family, material(job), config, job.learning_rate, Path(job.scratch), report=lambda *_: clock.step_ended())
     progress = train(run)
@@ -44,12 +44,11 @@ def measure(job: Job) -> Measurement:
     return measured(clock, losses, progress.tokens, versions)
 
 
-def adapt(job: Job) -> tuple[LoadedModel, Adapted]:
-    """The model with the job's method, its frozen linear layers in bf16 where `codetune train` has them so."""
+def adapt(job: Job, config: TrainConfig) -> tuple[LoadedModel, Adapted]:
+    """The model with the job's method, ready to train as `codetune train` has it."""
     loaded = load_model(job.model)
     adapted = attach_method(loaded, job.method, job.start_ids)
-    if job.system.precision == "bf16" and job.method != "full":
-        halve_frozen_linears(adapted)
+    make_ready(adapted, config, "cpu")
     return loaded, adapted
 
 

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import peft
-import safetensors.torch
 import torch
 import transformers
 import trl
 
 from bench.job import Job, Measurement, StepClock, answer, measured
+from bench.peer_start import NO_LOSS, start
 
-NO_LOSS = -100
 PACKAGES = ("trl", "peft", "transformers", "torch", "accelerate", "datasets")
 
 
@@ -50,18 +48,6 @@ def measure(job: Job) -> Measurement:
     logged = [row for row in trainer.state.log_history if "loss" in row]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return measured(clock, [row["loss"] for row in logged], int(logged[-1]["num_tokens"]), versions)
-
-
-def start(job: Job) -> Any:
-    """The base model in float32, with the job's adapter where there is one."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32)
-    if job.adapter is None:
-        return model
-    adapter = peft.PeftConfig.from_pretrained(job.adapter)
-    adapter.inference_mode = False
-    wrapped = peft.get_peft_model(model, adapter)  # PeftModel.from_pretrained refuses trainable soft prompts
-    peft.set_peft_model_state_dict(wrapped, safetensors.torch.load_file(Path(job.adapter) / "adapter_model.safetensors"))
-    return wrapped
 
 
 def dataset(job: Job) -> Any:

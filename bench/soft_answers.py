@@ -20,9 +20,8 @@ from codetune.data.benchmarks import Benchmark
 from codetune.data.encode import encode_prompt
 from codetune.data.tokenise import TokenisedExamples
 from codetune.evaluate import answer, request, score_samples
-from codetune.generate.engine import OwnEngine
+from codetune.generate.engine import OwnEngine, written
 from codetune.generate.request import Engine, Generated, Report, Request
-from codetune.generate.sequences import result, started
 from codetune.methods import Adapted, load_adapter
 from codetune.models.forward import summed_loss
 from codetune.models.load import LoadedModel, load_model
@@ -49,9 +48,8 @@ class Written:
         """Raises ValueError where there are not as many answers as requests."""
         tokenizer, made = self.loaded.tokenizer, list[Generated]()
         for one, ids in zip(requests, self.ids, strict=True):
-            growing = started(one, encode_prompt(one.prompt, tokenizer, one.has_special), decoding.max_new_tokens, decoding)[0]
-            growing.ids, growing.finish = list(ids), "eos" if ids[-1:] == [tokenizer.eos_id] else "length"
-            made.append(result(growing, tokenizer))
+            prompt = encode_prompt(one.prompt, tokenizer, one.has_special)
+            made.append(written(one, 0, prompt, list(ids), "eos" if ids[-1:] == [tokenizer.eos_id] else "length", tokenizer))
         return made
 
 

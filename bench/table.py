@@ -85,10 +85,10 @@ def _row(cell: Cell, ours: Cell | None) -> tuple[str, ...]:
         return (cell.method, cell.system.name, *speeds, f"first loss {cell.repeats[0].losses[0]:.4f}", "1")
     why = disagreement(cell, ours)
     faster = ratio(cell, ours)
-    return (cell.method, cell.system.name, *speeds, f"no: {why}" if why else _agreement(cell, ours), f"{faster:.2f}x" if faster else "-")
+    return (cell.method, cell.system.name, *speeds, f"no: {why}" if why else agreement(cell, ours), f"{faster:.2f}x" if faster else "-")
 
 
-def _agreement(cell: Cell, ours: Cell | None) -> str:
+def agreement(cell: Cell, ours: Cell | None) -> str:
     """By how much the losses differ: at the first step, and at most over all steps."""
     assert ours is not None
     pairs = list(zip(cell.repeats[0].losses, ours.repeats[0].losses, strict=True))

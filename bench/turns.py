@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import environment
 from bench.environment import say
-from bench.job import Job, Measurement
+from bench.job import Job, Measurement, System
 from bench.table import Cell
 from codetune.errors import UserError
 
@@ -45,7 +45,7 @@ def measure_once(job: Job, python: Path) -> Measurement | str:
     with tempfile.TemporaryDirectory(dir=job.scratch) as scratch:
         path = Path(scratch) / "job.json"
         dataclasses.replace(job, scratch=scratch).save(path)
-        command = [str(python), "-m", "bench.peer_trl" if job.system.peer else "bench.ours", str(path)]
+        command = [str(python), "-m", worker(job.system), str(path)]
         limits = environment.limited(job.threads)
         try:
             done = subprocess.run(command, cwd=CHECKOUT, env=limits, capture_output=True, text=True, timeout=TIMEOUT_S)
@@ -54,6 +54,13 @@ def measure_once(job: Job, python: Path) -> Measurement | str:
     if done.returncode:
         return error_line(done.stderr, done.returncode)
     return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def worker(system: System) -> str:
+    """The module that trains as this system does."""
+    if not system.peer:
+        return "bench.ours"
+    return "bench.peer_autocast" if system.by_hand else "bench.peer_trl"
 
 
 def measured(python: Path, module: str, *arguments: str, hash_seed: int = 0) -> dict[str, Any]:

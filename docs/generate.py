@@ -11,10 +11,14 @@ from pathlib import Path
 
 import make_commands_page
 import make_compatibility_page
+import make_performance_page
 import make_recipes_page
 
 FOLDER = Path(__file__).resolve().parent
-PAGES = {"commands.md": make_commands_page.page, "recipes.md": make_recipes_page.page, "compatibility.md": make_compatibility_page.page}
+PAGES = {
+    "commands.md": make_commands_page.page, "recipes.md": make_recipes_page.page, "compatibility.md": make_compatibility_page.page,
+    "performance.md": make_performance_page.page,
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -49,7 +49,6 @@ MEANINGS = {
     "matrix orthogonal, at AdamW's step size, and leaves the rest to AdamW: for training from scratch",
     "beta2": "of the optimiser; low for short runs",
     "schedule": "of the learning rate, after the warm-up",
-    "max_grad_norm": "longer gradients are scaled down to this",
     "checkpoint_every_s": "seconds between checkpoints; Ctrl-C writes one, too",
     "temperature": "0: greedy",
     "top_p": "draw from the likeliest tokens that together reach this share",

@@ -13,13 +13,18 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = os.environ.get("CODETUNE_DATA")
 
 
 # What the tests of each of these share takes seconds to make: one worker makes it, and runs them all.
 SHARING = (
-    "train/test_parallel", "train/test_checkpoints", "train/test_policies", "train/test_halved", "study/test_drive", "study/test_measuring",
-    "study/test_diagnosis", "serve/test_page", "serve/test_page_access", "serve/test_page_programs", "cli/test_serve", "cli/test_stages",
-    "exactness/test_torture", "sandbox/test_attacks", "mending/test_mending", "export/test_cards",
+    "train/test_parallel", "train/test_checkpoints", "train/test_policies", "train/test_halved", "study/test_drive",
+    "study/test_measuring", "study/test_diagnosis", "serve/test_page", "serve/test_page_access", "serve/test_page_programs",
+    "cli/test_serve", "cli/test_stages", "exactness/test_torture", "sandbox/test_attacks", "mending/test_mending", "export/test_cards",
+    "score/test_verdict_cache", "study/test_browse", "study/test_judge", "study/test_published", "study/test_side_by_side",
+    "study/test_study_figures", "study/test_report", "study/test_study_verdicts", "serve/test_ask", "serve/test_guard",
+    "serve/test_openai_client", "serve/test_openai_fields", "serve/test_watching", "data/test_execution_benchmarks",
+    "data/codebase/test_code", "test_evaluate", "test_layers", "test_wheel",
 )  # fmt: skip
 
 
@@ -38,8 +43,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What earlier runs kept, verdicts among it, is nothing to a test."""
+    """What earlier runs kept, verdicts among it, is nothing to a test; nor are real data sets to one that does not ask for them."""
     with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("CODETUNE_DATA", raising=False)
         environment.setenv("CODETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -47,7 +53,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real data sets: CODETUNE_DATA, else ../shared/data beside the checkout; without it the test is skipped."""
-    folder = Path(os.environ.get("CODETUNE_DATA") or REPOSITORY.parent / "shared" / "data")
+    folder = Path(DATA or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"needs real data sets: {folder} is not there; set CODETUNE_DATA")
     return folder.resolve()

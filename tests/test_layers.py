@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -15,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
     "callable": 0, "errors": 0, "records": 0,
-    "config": 1, "data_recipe": 1, "runs": 1, "upload": 1,
+    "config": 1, "data_recipe": 1, "once": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
     "generate": 4, "score": 4, "train": 4, "pretraining": 4, "probe": 5,
@@ -27,7 +28,7 @@ LAYERS = {
 # Only these put the parts together, or forecast them; in `study` and `evaluate` everything else is given what it works with.
 WIRING = {
     "codetune.study.run", "codetune.study.forecasting", "codetune.study.settle", "codetune.study.budgets", "codetune.study.needs",
-    "codetune.study.measuring",
+    "codetune.study.measuring", "codetune.study.nursery",
     "codetune", "codetune.api", "codetune.tuning",
 }  # fmt: skip
 ENGINES_AND_TRAINING = ("codetune.train", "codetune.generate.engine")
@@ -139,33 +140,45 @@ def test_no_junk_drawers() -> None:
     assert not [path for path in PACKAGE.rglob("*.py") if path.stem in ("utils", "helpers", "common", "misc")]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--version"],
-        ["score", "--help"],
-        ["doctor", "--help"],
-        ["chat", "--help"],
-        ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
-        ["study", "report", "--help"],
-        ["runs", "list", "nowhere"],
-        ["runs", "compare", "nowhere", "elsewhere"],
-        ["data", "list"],
-        ["data", "stats", "basics-known"],
-        ["data", "decontaminate", "nowhere.jsonl"],
-        ["data", "prepare", "train-lora.yaml"],
-        ["data", "preview", "basics"],
-    ],
-    ids=" ".join,
-)
-def test_light_commands_start_without_torch(arguments: list[str]) -> None:
+LIGHT = [
+    ["--help"],
+    ["--version"],
+    ["score", "--help"],
+    ["score", "nowhere.jsonl", "--benchmark", "basics-known"],
+    ["doctor", "--help"],
+    ["chat", "--help"],
+    ["study", "report", "--help"],
+    ["runs", "list", "nowhere"],
+    ["runs", "compare", "nowhere", "elsewhere"],
+    ["data", "list"],
+    ["data", "stats", "basics-known"],
+    ["data", "decontaminate", "nowhere.jsonl"],
+    ["data", "prepare", "train-lora.yaml"],
+    ["data", "preview", "basics"],
+]
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, str]:
+    """What each light command complains of, and which heavy modules there are after it: all in one process, which forgets none of them."""
     script = (
-        "import sys\n"
+        "import json, sys\n"
         "from codetune.cli.main import run\n"
-        "code = run(sys.argv[1:])\n"
-        f"print('LOADED', [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    run(arguments)\n"
+        f"    print('LOADED', [name for name in {HEAVY} if name in sys.modules], file=sys.stderr, flush=True)\n"
+        "    print('CONFIG', 'codetune.config' in sys.modules, file=sys.stderr)\n"
+        "    print('NEXT', file=sys.stderr, flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120)
-    assert "LOADED []" in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(LIGHT)], capture_output=True, text=True, timeout=120)
+    parts = done.stderr.split("NEXT\n")
+    assert (done.returncode, parts.pop()) == (0, ""), done.stderr
+    return {" ".join(arguments): part for arguments, part in zip(LIGHT, parts, strict=True)}
+
+
+@pytest.mark.parametrize("command", map(" ".join, LIGHT))
+def test_light_commands_start_without_torch(said: dict[str, str], command: str) -> None:
+    assert "LOADED []" in said[command]
+    if command.startswith(("--", "score")):  # which come first: it takes a tenth of a second
+        assert "CONFIG False" in said[command]
+    assert "Traceback" not in said[command]

@@ -15,7 +15,10 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim"
 
 
 CHANGES_NO_RESULT = frozenset({"checkpoint_every_s", "checkpoints_kept"})  # of TrainConfig
-CHANGES_ROUNDING = frozenset({"micro_batch_size", "activation_checkpointing", "fast"})  # no more than that: a run may go on with others
+CHANGES_ROUNDING = frozenset({  # no more than that: a run may go on with others
+    "micro_batch_size", "activation_checkpointing", "fast", "offload_frozen_weights", "offload_buffers",
+    "optimizer_in_backward",
+})  # fmt: skip
 
 
 class TrainConfig(Config):
@@ -35,7 +38,12 @@ class TrainConfig(Config):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_share: float = Field(0.05, ge=0, lt=1, description="share of all steps")
     final_lr_share: float = Field(0.05, ge=0, le=1, description="the last step's share of the peak (cosine and linear)")
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="gradients are scaled down to it together; null: not at all")
+    optimizer_in_backward: bool = Field(
+        False, exclude_if=lambda chosen: not chosen,
+        description="update each weight as soon as its gradient is whole, and drop that: for steps of one micro-batch; the same weights; "
+        "with max_grad_norm every step is computed twice, as their norm must be known first",
+    )  # fmt: skip
     precision: TrainPrecision = Field(
         "fp32",
         description="bf16: products in bf16, trained weights and optimiser in fp32; bf16_weights: all weights in bf16, updated with "
@@ -44,9 +52,18 @@ class TrainConfig(Config):
     activation_checkpointing: bool = Field(
         False, description="compute layers twice instead of keeping what they computed; a stopped run may go on with it"
     )
-    fast: bool = Field(
-        True, description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT"
+    offload_frozen_weights: bool = Field(
+        False, exclude_if=lambda chosen: not chosen,
+        description="keep the layers' frozen weights in main memory and copy them to the GPU layer by layer, the next while one computes: "
+        "the same numbers, for GPUs that a base does not fit; a stopped run may go on with it",
+    )  # fmt: skip
+    offload_buffers: int = Field(
+        2, ge=2, exclude_if=lambda chosen: chosen == 2, description="layers whose frozen weights are on the GPU at once, of those"
     )
+    fast: bool = Field(
+        True, exclude_if=lambda chosen: chosen,
+        description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT",
+    )  # fmt: skip
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several processes: the whole model in each, or sharded over all (FSDP2)"
     )

@@ -13,6 +13,7 @@ from typing import Literal
 from codetune.data import basics, codexglue, conala, evalplus, folders, humaneval, leetcode, mbpp, odex, own
 from codetune.data.files import find_data, require_file, sha256_of
 from codetune.errors import UserError, nearest
+from codetune.once import once
 from codetune.records import Problem, to_json
 
 Kind = Literal["execution", "loads", "text"]
@@ -88,6 +89,7 @@ def names() -> list[str]:
     return sorted([*_FILES, *_PACKAGED])
 
 
+@once()
 def load(name_or_path: str, data: Path | None = None) -> Benchmark:
     """A benchmark by name, read from `data`, the CODETUNE_DATA folder or the package; or a JSONL file or folder of own problems.
 

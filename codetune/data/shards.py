@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -36,8 +37,9 @@ def over_shards(work: Callable[[Shard], Result], shards: Iterable[Shard], proces
     it, or read it to the end.
     Raises what `work` raises, and UserError where a worker was killed.
     """
-    if isinstance(shards, Sequence):
-        processes = min(processes, len(shards))
+    if processes > 1:
+        begun = list(itertools.islice(coming := iter(shards), processes))  # as many as would be dealt out at once
+        processes, shards = min(processes, len(begun)), itertools.chain(begun, coming)
     if processes <= 1:
         yield from map(work, shards)
         return

@@ -20,6 +20,7 @@ from codetune.data.prepared.read import files_of, is_prepared, read_file, read_m
 from codetune.data.sources import load_documents
 from codetune.data.tokenise import CACHE_VERSION, Example, TokenisedExamples, collect, cut, tokenise
 from codetune.errors import UserError
+from codetune.once import once
 from codetune.prompts.infill import Infilling
 from codetune.prompts.template import Template
 from codetune.records import Document, Message
@@ -27,6 +28,7 @@ from codetune.runs import cache_folder
 
 Shard = tuple[Document, ...] | Path
 _BATCH = 1000  # documents that are encoded at a time
+_KEPT = 50_000  # documents, of as many the list may stay in memory; see codetune.once
 _OWN_VALIDATION = ("basics", "mbpp")
 
 
@@ -50,6 +52,7 @@ def documents_of(shard: Shard) -> Iterator[Document]:
     return read_file(shard) if isinstance(shard, Path) else iter(shard)
 
 
+@once(worth=lambda found: sum(len(shard) for shard in found.train if not isinstance(shard, Path)) <= _KEPT)
 def training_data(data: DataConfig, decontaminate: DecontaminateConfig | None = None) -> TrainingData:
     """The documents that a data section asks for; those that overlap benchmarks are looked for, and left out unless `drop` is false.
 

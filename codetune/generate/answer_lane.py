@@ -1,10 +1,12 @@
-"""A lane for encoder-decoder models: every row's prompt is encoded once, and its answer is written by itself, beside the others."""
+"""A lane for encoder-decoder models: prompts are encoded once, and all answers start at the decoder's first position.
+
+Rows that joined together are run together, since their answers are equally long: T5's decoder has one position for all rows of a pass.
+Nothing is padded but prompts, on the right and masked, so an answer is the same alone and beside any others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
@@ -15,59 +17,77 @@ from codetune.generate.live import Piece
 from codetune.models.seq2seq import padded_prompts
 from codetune.models.several import Tree, Voice
 
-
-@dataclass(slots=True)
-class _Encoded:
-    """A row's prompt as its answer looks at it, and the keys and values of both attentions."""
-
-    states: torch.Tensor
-    mask: torch.Tensor
-    cache: Any
+_COMPACT_SHARE = 0.75  # rows that have left are run on until fewer than this share of a cohort go on
 
 
 class AnswerLane(Lane):
-    """Rows join, step and leave as in `Lane`. One pass a row: an answer is what it is alone because it is alone."""
+    """Rows join, step and leave as in `Lane`."""
 
     def __init__(self, tree: Tree, voice: Voice) -> None:
         super().__init__(tree, voice)
-        self._encoded: dict[int, _Encoded] = {}
+        self._cohorts: list[_Cohort] = []
 
-    def join(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
+    def take(self, rows: int, columns: int) -> None:
+        """Cohorts take what they need."""
+
+    def join(self, rows: Sequence[Row], more: bool = False) -> list[tuple[Row, Piece]]:
         first = len(self.rows)
-        starts = self.family.marks.before_answer
-        hidden = []
-        for row in rows:
-            self._encoded[id(row)] = self._encode(row)
-            hidden.append(self._decode(row, starts))
+        self._cohorts.append(_Cohort(self, rows))
         self.rows += rows
-        return self._choose(first, torch.cat(hidden))
+        return self._choose(first, self._decode(self._cohorts[-1], [self.family.marks.before_answer] * len(rows)))
 
     def step(self) -> list[tuple[Row, Piece]]:
-        return self._choose(0, torch.cat([self._decode(row, row.ids[-1:]) for row in self.rows]))
+        hidden = [self._decode(cohort, [row.ids[-1:] for row in cohort.rows]) for cohort in self._cohorts]
+        return self._choose(0, torch.cat(hidden))
 
     def leave(self, gone: Sequence[Row]) -> None:
-        for row in gone:
-            self.rows.remove(row)
-            del self._encoded[id(row)]
+        left = {id(row) for row in gone}
+        if left:
+            for cohort in self._cohorts:
+                cohort.leave(left)
+            self._cohorts = [cohort for cohort in self._cohorts if cohort.going]
+            self.rows = [row for row in self.rows if id(row) not in left]
 
     def clear(self) -> None:
         super().clear()
-        self._encoded.clear()
+        self._cohorts.clear()
 
-    def _encode(self, row: Row) -> _Encoded:
-        self._say_whose([row])
-        ids, mask = padded_prompts([row.prompt], self.family, self.device)
-        states = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        own = PreallocatedCache(self.family.num_layers, len(self.family.marks.before_answer) + row.limit)
-        return _Encoded(states, mask, EncoderDecoderCache(own, DynamicCache()))
-
-    def _decode(self, row: Row, tokens: Sequence[int]) -> torch.Tensor:
-        """The last hidden state, [1, hidden size]."""
-        self._say_whose([row])
-        prompt = self._encoded[id(row)]
+    def _decode(self, cohort: _Cohort, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The last hidden states of the rows that go on, [rows, hidden size]."""
+        self._say_whose(cohort.rows)
         out = self.model.get_decoder()(
-            input_ids=torch.tensor([list(tokens)], device=self.device), encoder_hidden_states=prompt.states,
-            encoder_attention_mask=prompt.mask, past_key_values=prompt.cache, use_cache=True,
+            input_ids=torch.tensor(tokens, device=self.device), encoder_hidden_states=cohort.states, encoder_attention_mask=cohort.mask,
+            past_key_values=cohort.cache, use_cache=True,
         )  # fmt: skip
         last: torch.Tensor = out.last_hidden_state[:, -1]
-        return last
+        return last if len(cohort.going) == len(cohort.rows) else last[cohort.going]
+
+
+class _Cohort:
+    """Rows that joined together, their prompts as their answers look at them, and the keys and values of both attentions."""
+
+    def __init__(self, lane: AnswerLane, rows: Sequence[Row]) -> None:
+        self.rows = list(rows)
+        self.going = list(range(len(rows)))  # those of `rows` that have not left
+        unique: dict[tuple[str, tuple[int, ...]], Row] = {}
+        for row in rows:
+            unique.setdefault(row.question, row)
+        lane._say_whose(list(unique.values()))
+        ids, mask = padded_prompts([list(row.prompt) for row in unique.values()], lane.family, lane.device)
+        states = lane.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        places = {question: place for place, question in enumerate(unique)}
+        order = torch.tensor([places[row.question] for row in rows], device=lane.device)
+        self.states, self.mask = states[order], mask[order]
+        longest = len(lane.family.marks.before_answer) + max(row.limit for row in rows)
+        self.cache = EncoderDecoderCache(PreallocatedCache(lane.family.num_layers, longest), DynamicCache())
+
+    def leave(self, gone: set[int]) -> None:
+        """Rows by identity; they are taken out of memory when there are enough of them."""
+        self.going = [place for place in self.going if id(self.rows[place]) not in gone]
+        if self.going and len(self.going) <= _COMPACT_SHARE * len(self.rows):
+            kept = torch.tensor(self.going, device=self.states.device)
+            self.rows = [self.rows[place] for place in self.going]
+            self.going = list(range(len(self.rows)))
+            self.states, self.mask = self.states[kept], self.mask[kept]
+            self.cache.self_attention_cache.keep_rows(kept)
+            self.cache.cross_attention_cache.batch_select_indices(kept)

@@ -34,9 +34,6 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
     def keep_rows(self, rows: torch.Tensor) -> None:
         self.keys, self.values = self.keys[rows], self.values[rows]
 
-    def repeat_rows(self, rows: int) -> None:
-        self.keys, self.values = (kept.repeat(rows, 1, 1, 1) for kept in (self.keys, self.values))
-
 
 class PreallocatedCache(Cache):  # type: ignore[misc]
     """For `num_layers` layers and at most `capacity` tokens. Masks decide what is seen, sliding windows too."""
@@ -48,8 +45,3 @@ class PreallocatedCache(Cache):  # type: ignore[misc]
         """Go on with these rows of the batch alone."""
         for layer in self.layers:
             layer.keep_rows(rows)
-
-    def repeat_rows(self, rows: int) -> None:
-        """Give what the one row holds to so many."""
-        for layer in self.layers:
-            layer.repeat_rows(rows)

@@ -14,16 +14,14 @@ from functools import partial
 
 import torch
 
-from codetune.generate.answer_lane import AnswerLane
 from codetune.generate.asked import prompt_of, too_long
-from codetune.generate.lane import Lane, Row
+from codetune.generate.lane import Lane, Row, fits
+from codetune.generate.lanes import lane_of
 from codetune.generate.live import FAILED, Ask, BusyError, Piece, ServedModel, TooLongError, UnknownModelError
 from codetune.generate.sampling import stream
 from codetune.generate.writing import Writing
 from codetune.models.load import TextTokenizer
 from codetune.models.several import Voice
-
-_PREFILL_TOKENS = 4096  # of prompts that are run in one pass, padding included; a longer one goes alone
 
 Tell = Callable[[Piece], None]
 
@@ -63,7 +61,7 @@ class ContinuousEngine:
             )
             for voice in voices
         )  # fmt: skip
-        self._lanes = {id(voice.tree): _lane(voice) for voice in voices}
+        self._lanes = {id(voice.tree): lane_of(voice) for voice in voices}
         self._queue: deque[tuple[Row, _Taken]] = deque()
         self._going: dict[int, _Taken] = {}  # by the identity of the row
         self._wake = threading.Condition()
@@ -154,8 +152,7 @@ class ContinuousEngine:
         while self._queue and len(self._going) < self.most_rows:
             row, taken = self._queue[0]
             rows = found.setdefault(id(row.voice.tree), [])
-            longest = max(len(one.prompt) for one in (*rows, row))
-            if rows and longest * (len(rows) + 1) > _PREFILL_TOKENS:
+            if not fits(rows, row):
                 break
             rows.append(row)
             self._going[id(row)] = taken
@@ -180,7 +177,3 @@ class ContinuousEngine:
         lane.leave(rows)
         for row in rows:
             del self._going[id(row)]
-
-
-def _lane(voice: Voice) -> Lane:
-    return AnswerLane(voice.tree, voice) if voice.loaded.family.encoder_decoder else Lane(voice.tree, voice)

@@ -17,10 +17,16 @@ from codetune.generate.cache import PreallocatedCache
 from codetune.generate.live import Piece, TokenLogprob
 from codetune.generate.sampling import choose
 from codetune.generate.slots import KeysValues, SlotCache
-from codetune.generate.writing import Writing
+from codetune.generate.waves import Waves
+from codetune.generate.writing import Reader
 from codetune.methods import SoftPrompt
+from codetune.models.attention import BLOCKS, DOCUMENTS
 from codetune.models.forward import as_taken, logits_of, prefix_cache
 from codetune.models.several import Tree, Voice
+
+PREFILL_TOKENS = 4096  # of prompts that are run in one pass, padding included; a longer one goes alone
+
+Question = tuple[str, tuple[int, ...]]  # a voice's name and a prompt, or its beginning
 
 
 @dataclass(slots=True, eq=False)
@@ -33,15 +39,45 @@ class Row:
     limit: int  # new tokens at most
     decoding: DecodingConfig
     random: np.random.Generator
-    writing: Writing
+    writing: Reader
     logprobs: int | None = None
+    shared: int = 0  # tokens that all prompts of its voice begin with, run once for all
     ids: list[int] = field(default_factory=list)
     finish: str = ""
+    ends: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = self.voice.loaded.stop_ids
+
+    @property
+    def lead(self) -> int:
+        """Columns that are the same for all rows of its voice."""
+        return self.voice.virtual + self.shared
 
     @property
     def length(self) -> int:
         """Columns that are filled when its last token has not been run yet."""
         return self.voice.virtual + len(self.prompt) + max(0, len(self.ids) - 1)
+
+    @property
+    def question(self) -> Question:
+        """Rows of one question need their prompt run once between them."""
+        return self.voice.name, tuple(self.prompt)
+
+
+def fits(rows: Sequence[Row], row: Row) -> bool:
+    """Whether a row's prompt may be run in one pass with those of `rows`."""
+    widest = max(len(one.prompt) - one.shared for one in (*rows, row))
+    return not rows or widest * (len(rows) + 1) <= PREFILL_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A prompt that was run: its last hidden state, and its columns in every layer."""
+
+    question: Question
+    state: torch.Tensor
+    columns: KeysValues
 
 
 class Lane:
@@ -52,47 +88,82 @@ class Lane:
         self.device = self.model.device
         self.rows: list[Row] = []
         self.cache = SlotCache(self.family.num_layers, self.family.max_positions)
-        self._leads: dict[str, KeysValues] = {}
+        self._waves = Waves()
+        self._leads: dict[Question, KeysValues] = {}
+        self._kept: _Kept | None = None
+        self._taken = False
 
-    def join(self, rows: Sequence[Row]) -> list[tuple[Row, Piece]]:
-        """Run the prompts of new rows, equal ones once, and choose each row's first token."""
-        unique: dict[tuple[str, tuple[int, ...]], list[Row]] = {}
+    def take(self, rows: int, columns: int) -> None:
+        """Have memory for so many rows of so many columns, where that is known before they come, and keep it between them."""
+        self.cache.take(rows, columns)
+        self._taken = True
+
+    def join(self, rows: Sequence[Row], more: bool = False) -> list[tuple[Row, Piece]]:
+        """Run the prompts of new rows, equal ones once, and choose each row's first token.
+
+        `more` says that others with the last row's prompt will come later: it is not run again for them.
+        """
+        first, kept = len(self.rows), self._kept
+        new: dict[Question, int] = {}  # the slots of those whose prompts are run
         for row in rows:
-            unique.setdefault((row.voice.name, tuple(row.prompt)), []).append(row)
-        first = len(self.rows)
-        firsts = [alike[0] for alike in unique.values()]
-        hidden = self._prompts(firsts, first)
-        self.rows += firsts
-        order = list(range(len(firsts)))
-        for number, alike in enumerate(unique.values()):
-            for row in alike[1:]:
-                self.cache.copy(first + number, len(self.rows), row.voice.virtual + len(row.prompt))
-                self.rows.append(row)
-                order.append(number)
-        return self._choose(first, hidden[torch.tensor(order, device=hidden.device)])
+            if kept is None or row.question != kept.question:
+                new.setdefault(row.question, first + len(new))
+        origins = dict(zip(new.values(), (next(row for row in rows if row.question == question) for question in new), strict=True))
+        self.rows += origins.values()
+        states = {row.question: state for row, state in zip(origins.values(), self._prompts(first), strict=True)} if new else {}
+        if kept is not None:
+            states[kept.question] = kept.state
+        ran = set(map(id, origins.values()))
+        again = [row for row in rows if id(row) not in ran]
+        self._begin_alike(again, new)
+        self._kept = self._keep(rows[-1], states[rows[-1].question]) if more else None
+        self._waves.join(len(rows))
+        return self._choose(first, torch.stack([states[row.question] for row in self.rows[first:]]))
+
+    def _begin_alike(self, rows: Sequence[Row], ran: dict[Question, int]) -> None:
+        """Rows whose prompts are in slots already, or were kept."""
+        start = len(self.rows)
+        copied = [(ran[row.question], slot) for slot, row in enumerate(rows, start) if row.question in ran]
+        filled = [slot for slot, row in enumerate(rows, start) if row.question not in ran]
+        if copied:
+            longest = max(rows[slot - start].length for _, slot in copied)
+            self.cache.copy([origin for origin, _ in copied], [slot for _, slot in copied], longest)
+        if filled and self._kept:
+            self.cache.fill(filled, self._kept.columns)
+        self.rows += rows
+
+    def _keep(self, row: Row, state: torch.Tensor) -> _Kept:
+        slot = next(slot for slot, one in enumerate(self.rows) if one is row)
+        return _Kept(row.question, state, self.cache.columns_of(slot, row.length))
 
     def step(self) -> list[tuple[Row, Piece]]:
         """Run every row's last token, and choose its next one."""
         rows = self.rows
-        tokens = torch.tensor([[row.ids[-1]] for row in rows], device=self.device)
-        positions = torch.tensor([[row.length] for row in rows], device=self.device)
-        end = max(row.length for row in rows) + 1
-        return self._choose(0, self._run(rows, 0, positions, end, input_ids=tokens)[:, -1])
+        lengths = [row.length for row in rows]
+        tokens = torch.tensor([row.ids[-1] for row in rows], device=self.device)[:, None]
+        positions = torch.tensor(lengths, device=self.device)[:, None]
+        hidden = self._run(rows, 0, positions, max(lengths) + 1, self._waves.blocks(lengths), input_ids=tokens)
+        return self._choose(0, hidden[:, -1])
 
     def leave(self, gone: Sequence[Row]) -> None:
         """These rows' places are free."""
-        for row in gone:
-            slot, last = self.rows.index(row), len(self.rows) - 1
-            if slot != last:
-                self.cache.copy(last, slot, self.rows[last].length)
-                self.rows[slot] = self.rows[last]
-            self.rows.pop()
-        if not self.rows:
+        if not gone:
+            return
+        left = {id(row) for row in gone}
+        moves = self._waves.leave([id(row) in left for row in self.rows])
+        if moves:
+            slots, to = [slot for slot, _ in moves], [place for _, place in moves]
+            self.cache.copy(slots, to, max(self.rows[slot].length for slot in slots))
+            for row, place in zip([self.rows[slot] for slot in slots], to, strict=True):
+                self.rows[place] = row
+        del self.rows[len(self._waves) :]
+        if not self.rows and not self._taken:
             self.cache.free()
 
     def clear(self) -> None:
         """All rows leave, whatever became of the cache."""
         self.rows.clear()
+        self._waves, self._kept = Waves(), None
         self.cache.free()
 
     def _say_whose(self, rows: Sequence[Row]) -> None:
@@ -100,30 +171,43 @@ class Lane:
         if self.tree.mixture:
             self.tree.mixture.rows([row.voice.mixed for row in rows])
 
-    def _prompts(self, rows: Sequence[Row], first: int) -> torch.Tensor:
-        """The last hidden state of each prompt, [rows, hidden size]. Shorter ones are followed by columns that nobody sees."""
-        for slot, row in enumerate(rows, first):
-            if row.voice.soft:
-                self.cache.fill(slot, self._lead(row.voice))
-        width = max(len(row.prompt) for row in rows)
-        starts = torch.tensor([row.voice.virtual for row in rows], device=self.device)
-        lengths = torch.tensor([len(row.prompt) for row in rows], device=self.device)
-        ids = torch.zeros(len(rows), width, dtype=torch.long, device=self.device)
-        for number, row in enumerate(rows):
-            ids[number, : len(row.prompt)] = torch.tensor(row.prompt, device=self.device)
+    def _prompts(self, first: int) -> torch.Tensor:
+        """Run those in slots from `first` on; their last hidden states, [rows, hidden size].
+
+        Shorter ones are followed by columns that nobody sees.
+        """
+        rows = self.rows[first:]
+        self._fill(rows, first)
+        own = [row.prompt[row.shared :] for row in rows]
+        width = max(map(len, own))
+        ids = torch.tensor([[*tokens, *([0] * (width - len(tokens)))] for tokens in own], device=self.device)
+        starts, lengths = torch.tensor([[row.lead for row in rows], [len(tokens) for tokens in own]], device=self.device)
         positions = starts[:, None] + torch.arange(width, device=self.device)
-        end = min(max(row.voice.virtual for row in rows) + width, self.family.max_positions)
-        hidden = self._run(rows, first, positions.clamp(max=end - 1), end, input_ids=ids)
+        end = min(max(row.lead for row in rows) + width, self.family.max_positions)
+        hidden = self._run(rows, first, positions.clamp(max=end - 1), end, None, input_ids=ids)
         return hidden[torch.arange(len(rows), device=self.device), lengths - 1]
 
-    def _run(self, rows: Sequence[Row], first: int, positions: torch.Tensor, end: int, **inputs: torch.Tensor) -> torch.Tensor:
+    def _fill(self, rows: Sequence[Row], first: int) -> None:
+        """What a voice's rows all begin with."""
+        alike: dict[Question, list[int]] = {}
+        for slot, row in enumerate(rows, first):
+            if row.lead:
+                alike.setdefault((row.voice.name, tuple(row.prompt[: row.shared])), []).append(slot)
+        for (_, shared), slots in alike.items():
+            self.cache.fill(slots, self._lead(rows[slots[0] - first].voice, shared))
+
+    def _run(
+        self, rows: Sequence[Row], first: int, positions: torch.Tensor, end: int, blocks: Sequence[tuple[int, int, int]] | None,
+        **inputs: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
         """The decoder's last hidden states, [rows, tokens, hidden size], of tokens at `positions` [rows, tokens], slots from `first` on."""
         self._say_whose(rows)
         self.cache.at(first, positions, end)
-        seen = self._seen(positions, end)
+        seen = as_taken(self._seen(positions, end)[:, None], self.model)
+        more = {BLOCKS: blocks} if blocks and len(blocks) > 1 and self.model.config._attn_implementation == DOCUMENTS else {}
         decoder = getattr(self.model, self.model.base_model_prefix)
-        inputs |= {"attention_mask": as_taken(seen[:, None], self.model), "position_ids": positions}
-        hidden: torch.Tensor = decoder(past_key_values=self.cache, use_cache=True, **inputs).last_hidden_state
+        out = decoder(past_key_values=self.cache, use_cache=True, attention_mask=seen, position_ids=positions, **inputs, **more)
+        hidden: torch.Tensor = out.last_hidden_state
         return hidden
 
     def _seen(self, positions: torch.Tensor, end: int) -> torch.Tensor:
@@ -133,27 +217,29 @@ class Lane:
         window = self.family.sliding_window
         return seen if window is None else seen & (positions[..., None] - columns < window)
 
-    def _lead(self, voice: Voice) -> KeysValues:
-        """The keys and values of a soft prompt, the same for every row, computed once."""
-        if voice.name not in self._leads:
-            soft = voice.soft
-            assert soft is not None
-            if soft.soft_prompt is SoftPrompt.KEYS_VALUES:
-                self._leads[voice.name] = [(layer.keys[0], layer.values[0]) for layer in prefix_cache(soft, self.family, 1).layers]
-            else:
-                self._leads[voice.name] = self._run_virtual(voice)
-        return self._leads[voice.name]
+    def _lead(self, voice: Voice, shared: tuple[int, ...]) -> KeysValues:
+        """The keys and values of a soft prompt and of what all prompts begin with: the same for every row, computed once."""
+        if (voice.name, shared) not in self._leads:
+            self._leads[voice.name, shared] = self._run_lead(voice, shared)
+        return self._leads[voice.name, shared]
 
-    def _run_virtual(self, voice: Voice) -> KeysValues:
-        assert voice.soft is not None
+    def _run_lead(self, voice: Voice, shared: tuple[int, ...]) -> KeysValues:
         if self.tree.mixture:
             self.tree.mixture.rows([voice.mixed])
-        embedded = voice.soft.virtual_embeddings().to(self.model.get_input_embeddings().weight.dtype)
-        positions = torch.arange(voice.virtual, device=self.device)[None]
-        cache = PreallocatedCache(self.family.num_layers, voice.virtual)
-        mask = as_taken(self._seen(positions, voice.virtual)[:, None], self.model)
-        decoder = getattr(self.model, self.model.base_model_prefix)
-        decoder(inputs_embeds=embedded[None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        length, start = voice.virtual + len(shared), 0
+        cache = PreallocatedCache(self.family.num_layers, length)
+        embedded = self.model.get_input_embeddings()(torch.tensor(shared, dtype=torch.long, device=self.device))
+        if voice.soft and voice.soft.soft_prompt is SoftPrompt.KEYS_VALUES:
+            start = voice.virtual
+            for number, layer in enumerate(prefix_cache(voice.soft, self.family, 1).layers):
+                cache.update(layer.keys, layer.values, number)
+        elif voice.soft:
+            embedded = torch.cat([voice.soft.virtual_embeddings().to(embedded.dtype), embedded])
+        if start < length:
+            positions = torch.arange(start, length, device=self.device)[None]
+            mask = as_taken(self._seen(positions, length)[:, None], self.model)
+            decoder = getattr(self.model, self.model.base_model_prefix)
+            decoder(inputs_embeds=embedded[None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
         return [(layer.keys[0], layer.values[0]) for layer in cache.layers]
 
     def _choose(self, first: int, hidden: torch.Tensor) -> list[tuple[Row, Piece]]:
@@ -166,10 +252,8 @@ class Lane:
 
     def _take(self, row: Row, token: int, logits: torch.Tensor) -> Piece:
         row.ids.append(token)
-        tokenizer = row.voice.loaded.tokenizer
-        before = row.prompt if len(row.ids) < 5 else row.ids[-5:-1]
-        likely = () if row.logprobs is None else (_likely(logits, token, row.logprobs, lambda one: tokenizer.decode_after(before, [one])),)
-        if token in row.voice.loaded.stop_ids:
+        likely = () if row.logprobs is None else (_likely(logits, row),)
+        if token in row.ends:
             row.finish = "eos"
             return Piece(row.index, row.writing.end(), row.finish, len(row.ids))
         text = row.writing.add(token)
@@ -196,8 +280,12 @@ def _chosen(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
     return found
 
 
-def _likely(logits: torch.Tensor, token: int, count: int, text: Callable[[int], str]) -> TokenLogprob:
+def _likely(logits: torch.Tensor, row: Row) -> TokenLogprob:
+    """Of the token that was chosen last, and of the likeliest at its place."""
+    tokenizer, token = row.voice.loaded.tokenizer, row.ids[-1]
+    before = row.prompt if len(row.ids) < 5 else row.ids[-5:-1]
+    text: Callable[[int], str] = lambda one: tokenizer.decode_after(before, [one])  # noqa: E731
     logprobs = logits.float().log_softmax(-1)
-    values, ids = logprobs.topk(min(count, logprobs.shape[-1]))
+    values, ids = logprobs.topk(min(row.logprobs or 0, logprobs.shape[-1]))
     top = tuple((text(one), value) for one, value in zip(ids.tolist(), values.tolist(), strict=True))
     return TokenLogprob(text(token), float(logprobs[token]), top)

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from codetune.config import DecodingConfig
 
 
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """A prompt to be continued `n` times, each until EOS, a stop sequence, or the limit of new tokens."""
@@ -20,6 +19,7 @@ class Request:
     n: int = 1
     stop: tuple[str, ...] = ()
     has_special: bool = False  # the text itself holds BOS and turn marks (chat templates)
+    voice: str = ""  # of an engine with several models or adapters: the one that answers; its first where none is named
 
 
 TOO_LONG = "too_long"
@@ -37,6 +37,7 @@ class Generated:
     text: str
     finish: str
     num_tokens: int
+    voice: str = ""  # the request's
 
 
 Report = Callable[[Sequence[Generated]], None]

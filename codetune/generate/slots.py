@@ -49,16 +49,16 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
     def get_seq_length(self) -> int:
         return self.cache.now.end - self.cache.now.columns.shape[1]
 
-    def fill(self, slot: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """The first columns of a slot."""
+    def fill(self, slots: list[int], keys: torch.Tensor, values: torch.Tensor) -> None:
+        """The first columns of these slots."""
         self.hold(keys[None], values[None])
-        self.keys[slot, :, : keys.shape[1]] = keys
-        self.values[slot, :, : values.shape[1]] = values
+        self.keys[slots, :, : keys.shape[1]] = keys
+        self.values[slots, :, : values.shape[1]] = values
 
-    def copy(self, slot: int, to: int, length: int) -> None:
+    def copy(self, slots: list[int], to: list[int], length: int) -> None:
         self.hold(self.keys, self.values)
         for held in (self.keys, self.values):
-            held[to, :, :length] = held[slot, :, :length]
+            held[to, :, :length] = held[slots, :, :length]
 
     def hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Have as much room as was reserved, for keys and values like these."""
@@ -83,6 +83,10 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.limit, self.slots, self.columns = limit, 0, 0
         self.now = _Pass(0, torch.zeros(1, 0), 0)
 
+    def take(self, slots: int, columns: int) -> None:
+        """Room for as many as are known to come, and no more."""
+        self.slots, self.columns = max(slots, self.slots), max(min(columns, self.limit), self.columns)
+
     def reserve(self, slots: int, columns: int) -> None:
         """Room for so many; doubled, so that growing is rare."""
         if slots > self.slots:
@@ -95,17 +99,21 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.reserve(first + columns.shape[0], end)
         self.now = _Pass(first, columns, end)
 
-    def fill(self, slot: int, lead: KeysValues) -> None:
-        """A row begins with these keys and values."""
-        self.reserve(slot + 1, lead[0][0].shape[1])
+    def fill(self, slots: list[int], lead: KeysValues) -> None:
+        """Rows that begin with these keys and values."""
+        self.reserve(max(slots) + 1, lead[0][0].shape[1])
         for layer, (keys, values) in zip(self.layers, lead, strict=True):
-            layer.fill(slot, keys, values)
+            layer.fill(slots, keys, values)
 
-    def copy(self, slot: int, to: int, length: int) -> None:
-        """The first `length` columns of a slot into another."""
-        self.reserve(to + 1, length)
+    def copy(self, slots: list[int], to: list[int], length: int) -> None:
+        """The first `length` columns of slots into others; all are read before one is written."""
+        self.reserve(max(to) + 1, length)
         for layer in self.layers:
-            layer.copy(slot, to, length)
+            layer.copy(slots, to, length)
+
+    def columns_of(self, slot: int, length: int) -> KeysValues:
+        """A copy of a slot's first `length` columns."""
+        return [(layer.keys[slot, :, :length].clone(), layer.values[slot, :, :length].clone()) for layer in self.layers]
 
     def free(self) -> None:
         """Give all memory back."""

@@ -18,6 +18,20 @@ class Decoder(Protocol):
         """The text that `ids` add to the prompt's."""
 
 
+class Reader(Protocol):
+    """Who reads a continuation's tokens as they come."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop sequence was met."""
+
+    def add(self, token: int) -> str:
+        """The text that can be given out now."""
+
+    def end(self) -> str:
+        """What was held back, now that nothing follows."""
+
+
 class Writing:
     """`add` a token and get the text that can be given out; `stopped` once a stop sequence is there, which ends the text before it."""
 

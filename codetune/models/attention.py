@@ -6,6 +6,7 @@ attention as wide as the longest of them. It stands behind transformers' attenti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from codetune.batches import Batch
+from codetune.models.fast.attention import DocumentAttention, Moves
+from codetune.models.fast.numbers import applied
 
 DOCUMENTS = "codetune_documents"
 PROVED = ("gpt2", "gpt_bigcode", "llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "starcoder2", "phi", "phi3", "gpt_neox")
 fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
+BLOCKS = "row_blocks"  # and that of rows which see so many columns and no more, where tokens are generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Layout:
     row: torch.Tensor
     back: torch.Tensor
     virtual: int
+    moves: Moves | None = None  # for the faster attention, where the model has it
 
 
 def use_document_attention(model: Any) -> None:
@@ -44,9 +49,12 @@ def use_document_attention(model: Any) -> None:
         model.set_attn_implementation(DOCUMENTS)
 
 
-def layout_of(batch: Batch, virtual: int) -> Layout:
-    """Where the batch's documents are, after so many virtual tokens in each row."""
-    return Layout(batch.places, batch.row, batch.back, virtual)
+def layout_of(batch: Batch, virtual: int, fast: bool = False) -> Layout:
+    """Where the batch's documents are, after so many virtual tokens in each row. `fast`: for the faster attention, which a CPU has."""
+    moves = None
+    if fast and batch.places.device.type == "cpu" and not fused_kernels.get():
+        moves = Moves.of(batch.places, batch.row, batch.back, batch.input_ids.shape[0])
+    return Layout(batch.places, batch.row, batch.back, virtual, moves)
 
 
 def document_attention(
@@ -60,19 +68,35 @@ def document_attention(
 ) -> tuple[torch.Tensor, None]:
     """Behind transformers' attention interface: [rows, heads, tokens, head dim] in, [rows, tokens, heads, head dim] out."""
     layout: Layout | None = kwargs.pop(LAYOUT, None)
+    blocks: Sequence[tuple[int, int, int]] | None = kwargs.pop(BLOCKS, None)
+    if blocks is not None and attention_mask is not None:
+        parts = [
+            sdpa_attention_forward(
+                module, query[rows], key[rows, :, :end], value[rows, :, :end], attention_mask[rows, ..., :end], scaling=scaling, **kwargs
+            )[0]
+            for rows, end in ((slice(first, stop), end) for first, stop, end in blocks)
+        ]
+        return torch.cat(parts), None
     if layout is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
     virtual = layout.virtual
     leading = query.shape[2] - (key.shape[2] - virtual)  # virtual tokens that are queries too: prompt-tuning's, or none
-    mask = _causal_after(virtual, layout.places.shape[1], query.device)
-    out = _attend(_by_document(query[:, :, leading:], layout), _with_virtual(key, layout), _with_virtual(value, layout), mask, scaling)
-    text = out.transpose(1, 2).flatten(0, 1)[layout.back].view(query.shape[0], -1, query.shape[1], value.shape[-1])
+    text = _text(query[:, :, leading:], key, value, layout, scaling)
     if not leading:
         return text, None
     first, theirs, worth = (states[:, :, :leading] for states in (query, key, value))
     prompt = _attend(first, theirs, worth, _causal_after(0, leading, query.device), scaling)
     return torch.cat([prompt.transpose(1, 2), text], dim=1), None
+
+
+def _text(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scaling: float | None) -> torch.Tensor:
+    """The attention of all text, [rows, tokens, heads, head dim]."""
+    if layout.moves is not None:
+        return applied(DocumentAttention, query, key, value, layout.moves, layout.virtual, scaling or query.shape[-1] ** -0.5)
+    mask = _causal_after(layout.virtual, layout.places.shape[1], query.device)
+    out = _attend(_by_document(query, layout), _with_virtual(key, layout), _with_virtual(value, layout), mask, scaling)
+    return out.transpose(1, 2).flatten(0, 1)[layout.back].view(query.shape[0], -1, query.shape[1], value.shape[-1])
 
 
 def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scaling: float | None) -> torch.Tensor:

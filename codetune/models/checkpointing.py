@@ -34,9 +34,14 @@ def checkpoint_layers(model: Any) -> None:
     setattr(model, _MARK, True)
 
 
+def computed_twice(model: Any) -> bool:
+    """Whether its layers are computed again in the backward pass."""
+    return bool(getattr(model, _MARK, False))
+
+
 def in_checkpoint(model: Any, compute: Callable[..., Result], *inputs: Any) -> Result:
     """`compute(*inputs)`, and once more in the backward pass where the model's layers are computed so."""
-    return _twice(compute, *inputs) if getattr(model, _MARK, False) else compute(*inputs)
+    return _twice(compute, *inputs) if computed_twice(model) else compute(*inputs)
 
 
 def _twice(compute: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

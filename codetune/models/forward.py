@@ -13,6 +13,10 @@ from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
 from codetune.models.fast.gpu_attention import PACKED, packed_of
 from codetune.models.fast.gpu_loss import fused_loss
+from codetune.models.fast.loss import CutCrossEntropy
+from codetune.models.fast.model import is_fast
+from codetune.models.fast.numbers import applied
+from codetune.models.fast.products import PLAIN_LINEARS
 from codetune.models.seq2seq import predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
@@ -47,7 +51,7 @@ def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str
     taken, window = adapted.model.config._attn_implementation, family.sliding_window
     layout: Any = packed_of(adapted.model, family, batch, virtual, queries, compute_dtype(adapted.model)) if taken == PACKED else None
     if layout is None and taken in (DOCUMENTS, PACKED) and (window is None or batch.places.shape[1] + virtual <= window):
-        layout = layout_of(batch, virtual)
+        layout = layout_of(batch, virtual, is_fast(adapted.model))
     if layout is not None:
         # A mask of four dimensions keeps transformers from making one; attention that takes layouts does not look at it.
         return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device), LAYOUT: layout}
@@ -93,6 +97,18 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+def plain_head(model: Any) -> torch.Tensor | None:
+    """The LM head's matrix [vocabulary, hidden size] where logits are its product with the states and nothing else; None where not."""
+    config, head = model.config, model.get_output_embeddings()
+    scalings = ("scale_decoder_outputs", "logit_scale", "logits_scaling", "final_logit_softcapping")
+    if any(getattr(config, name, None) for name in scalings) or getattr(model, "final_logits_bias", None) is not None:
+        return None
+    if type(head) not in PLAIN_LINEARS or head.bias is not None:
+        return None
+    weight: torch.Tensor = head.weight
+    return weight
+
+
 def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
     if family.encoder_decoder:
@@ -104,8 +120,12 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     else:
         hidden = hidden_states(adapted, family, batch).flatten(0, 1)
         places, labels = batch.predicted - 1, batch.labels
-    if (fused := fused_loss(adapted.model, hidden[places], labels)) is not None:
-        return fused
+    if is_fast(adapted.model):
+        predicting = hidden.index_select(0, places)
+        if (fused := fused_loss(adapted.model, predicting, labels)) is not None:
+            return fused
+        if (head := plain_head(adapted.model)) is not None:
+            return applied(CutCrossEntropy, predicting, head, labels)
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

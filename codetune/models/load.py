@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,9 @@ class LoadedModel:
         return self.tokenizer.template(style, examples)
 
 
+_KEPT: dict[tuple[str, torch.dtype], LoadedModel] = {}  # models that somebody is about to ask for
+
+
 def load_tokenizer(name: str) -> TextTokenizer:
     """A model's tokenizer alone. Raises UserError in one line where it cannot be had."""
     where = resolve(stages_of(name).base)
@@ -165,6 +168,10 @@ def load_model(
     `halved` are parameters of a model in fp32 that are wanted in bf16 all the same: they are so before the model is on the device, and in
     main memory at once where they are stored so.
     """
+    if quantize == "none" and (here := _KEPT.pop((name, dtype), None)):
+        if halved is not None:
+            halve(here.model, halved(here.model))
+        return replace(here, model=here.model.to(device))
     stages, (config, family) = stages_of(name), read_config(name)
     if stages.adapters and quantize == "nf4":
         raise UserError(f"{name} is a run, which cannot be merged in 4 bits: codetune export {name} --to merged --out DIR, then that DIR")
@@ -195,6 +202,21 @@ def load_model(
         model = model.to(device)
     use_document_attention(model)
     return LoadedModel(name, model, tokenizer, with_marks(family, config, tokenizer.inner), found, kept)
+
+
+def keep_model(name: str, dtype: torch.dtype = torch.float32) -> None:
+    """Load a model into main memory for the next `load_model` that asks for it, in this process or, each on its own, in those that it
+    forks: they share the weights that none of them changes. It is the only one that is kept. Raises UserError."""
+    if (name, dtype) in _KEPT:
+        return
+    _KEPT.clear()
+    _KEPT[name, dtype] = load_model(name, dtype)
+
+
+def forget_models(but: str = "") -> None:
+    """Give back the memory of models that are kept, but for the one called so."""
+    for key in [key for key in _KEPT if key[0] != but]:
+        del _KEPT[key]
 
 
 def halve(model: Any, chosen: Iterable[torch.nn.Parameter]) -> None:

@@ -42,6 +42,16 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
+def compute_with(threads: int) -> None:
+    """From now on on so many processor cores; with 1 no threads are started, and the process may be forked."""
+    torch.set_num_threads(threads)
+
+
+def gpu_lost_by_fork() -> bool:
+    """Whether this process was forked from one that had touched CUDA, and cannot use it."""
+    return bool(torch.cuda._is_in_bad_fork())
+
+
 def computes_in_bf16(device: str) -> bool:
     """Whether the device multiplies matrices in bf16 itself: CUDA from compute capability 8, MPS, CPUs whose flags say so."""
     if device == "cuda":
@@ -82,11 +92,31 @@ def peak_memory_bytes(device: str = "auto") -> int:
 
 
 def resident_peak_bytes() -> int:
-    """The most main memory that this process has held. On Linux not by `ru_maxrss`, which is inherited from whatever process started it."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    """The most main memory that this process has held. On Linux not by `ru_maxrss`, which is inherited from whatever process started it.
+
+    In a forked process all that it shares counts in full, as if it had it alone; pages of libraries that were read before the fork,
+    and that it has not read again, count too (see `note_libraries`).
+    """
+    held = _status()
+    if "VmHWM" in held:
+        return held["VmHWM"] + max(0, _LIBRARIES[-1] - held.get("RssFile", 0))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes there, else KiB
+
+
+_LIBRARIES = [0]  # bytes of files that were in memory when the libraries had been loaded
+
+
+def note_libraries() -> None:
+    """Before processes are forked: Linux does not give a child its parent's pages of files, which a process of its own would hold."""
+    _LIBRARIES.append(_status().get("RssFile", 0))
+
+
+def _status() -> dict[str, int]:
+    """What Linux says of this process's memory, in bytes; nothing elsewhere."""
+    with contextlib.suppress(OSError):
+        lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+        return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3 and words[2] == "kB"}
+    return {}
 
 
 def reset_peak(device: str = "auto") -> bool:
@@ -125,6 +155,11 @@ def versions() -> Json:
 
 def _cpu_name() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_vendor() -> str:
+    """As an x86 processor calls its maker, `GenuineIntel` say; "" where nobody tells."""
+    return _cpuinfo("vendor_id")
 
 
 def _cpuinfo(key: str) -> str:

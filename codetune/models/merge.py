@@ -13,9 +13,17 @@ import transformers
 from codetune.errors import UserError
 from codetune.methods import Adapted, load_adapter
 from codetune.models.names import resolve
+from codetune.models.offloading import offloading_of
 from codetune.models.stages import stages_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def merge_in_place(adapted: Adapted) -> None:
+    """Make what is trained part of the base's own weights by PEFT's `merge_adapter`, where they lie."""
+    adapted.peft.merge_adapter()
+    if (stream := offloading_of(adapted.model)) is not None:
+        stream.settle()
 
 
 def merge_adapters(model: Any, folders: Sequence[Path]) -> Any:

@@ -73,7 +73,7 @@ def open_voices(
     quantize = quantize or next((how for folder in folders.values() if (how := _trained_in_4_bits(folder))), None)
     loaded, adapted = open_model(name, None, precision, on, quantize)
     base = Tree(loaded.model)
-    voices = [Voice(name, loaded, base, adapted.method, trained_prompt_style(Path(name)), soft=_soft(adapted))]
+    voices = [Voice(name, loaded, base, adapted.method, trained_prompt_style(Path(name)), soft=soft_of(adapted))]
     # Trees of their own are copied from the base before LoRA layers are put into it.
     for called, folder in sorted(folders.items(), key=lambda item: _is_mixed(item[1])):
         voices.append(voice_on(called, folder, voices[0], precision, on))
@@ -95,7 +95,7 @@ def voice_on(called: str, folder: Path, base: Voice, precision: Precision = "fp3
         return Voice(called, base.loaded, base.tree, "lora", style, mixed)
     tree = Tree(shared_copy(base.tree.model))
     adapted = load_adapter(tree.model, folder)
-    if soft := _soft(adapted):  # its virtual tokens are all that there is of it: it runs in the base's own tree
+    if soft := soft_of(adapted):  # its virtual tokens are all that there is of it: it runs in the base's own tree
         return Voice(called, base.loaded, base.tree, adapted.method, style, soft=replace(soft, model=base.tree.model))
     tree.model.eval()
     return Voice(called, replace(base.loaded, model=tree.model), tree, adapted.method, style)
@@ -111,7 +111,8 @@ def _is_mixed(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).exists() and mixes(folder)
 
 
-def _soft(adapted: Adapted) -> Adapted | None:
+def soft_of(adapted: Adapted) -> Adapted | None:
+    """What a voice's `soft` is: the method where it has virtual tokens."""
     return None if adapted.soft_prompt is SoftPrompt.NONE else adapted
 
 

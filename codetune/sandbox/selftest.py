@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ class Attack(NamedTuple):
 
     name: str
     body: str
+    timeout_s: float = 1.0
 
 
 AT_START = (
@@ -47,11 +49,11 @@ AT_START = (
     Attack("verdict: an __eq__ that says True is no pass", "return type('Yes', (), {{'__eq__': lambda a, b: True}})()"),
 )
 SLOW = (
+    Attack("verdict: an endless sleep is stopped", "import time; time.sleep(1e6)", 0.2),  # first, so that others run meanwhile
     Attack("limits: 3 GiB refused", "return bool(bytearray(3 << 30))"),
     Attack("limits: 300 MB of output refused", "print('x' * (300 << 20)); return True"),
     Attack("verdict: a fork bomb is stopped", "import os\n    while True:\n        try: os.fork()\n        except OSError: pass"),
     Attack("verdict: an endless loop is stopped", "while True: pass"),
-    Attack("verdict: an endless sleep is stopped", "import time; time.sleep(1e6)"),
 )
 
 
@@ -63,9 +65,10 @@ def selftest(check: Check, attacks: Sequence[Attack] = AT_START + SLOW) -> list[
         victim.chmod(0o600)
         places = {"home": os.path.expanduser("~"), "mark": str(mark), "victim": str(victim)}
         problem = Problem("selftest", entry_point="f", tests=(AssertTest("assert f() is True"),), timeout_s=1.0)
-        right = "def f():\n    return True\n"
-        programs = [right, *(f"def f():\n    {attack.body.format(**places)}\n" for attack in attacks), right]
-        first, *results, last = check((program, problem) for program in programs)
+        right = ("def f():\n    return True\n", problem)
+        made = (f"def f():\n    {attack.body.format(**places)}\n" for attack in attacks)
+        jobs = [(program, replace(problem, timeout_s=attack.timeout_s)) for program, attack in zip(made, attacks, strict=True)]
+        first, *results, last = check([right, *jobs, right])
         untouched = not mark.exists() and victim.exists() and victim.read_text() == "untouched" and victim.stat().st_mode & 0o777 == 0o600
     stands = first.verdict is last.verdict is Verdict.PASSED
     seen = f"{first.verdict} {first.detail}, {last.verdict} {last.detail}"

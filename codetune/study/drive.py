@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from codetune.config import StudyRecipe
 from codetune.errors import TERMINATED, Terminated, UserError
 from codetune.models.stages import read
 from codetune.runs import locked, read_json, write_json
 from codetune.study.cells import FAILURE, write_problems
+from codetune.study.children import Child, Nursery, start_alone
 from codetune.study.plan import FOUND, JOB, RESULT, CellConfig, SearchJob, benchmarks_of, limited, plan_cells, plan_searches, unfinished
 from codetune.study.report import Report, write_report
 
@@ -109,7 +109,9 @@ class Running:
     def __init__(self, at_once: int, report: Callable[[CellProgress], None]) -> None:
         self.at_once, self._report = at_once, report
         self._lock = threading.Lock()
-        self._children: set[subprocess.Popen[str]] = set()
+        self._children: set[Child] = set()
+        self._nursery: Nursery | None = None
+        self._ending: signal.Signals | None = None
 
     def all(self, starts: Sequence[CellProgress]) -> list[str]:
         """Run these jobs to their end; what went wrong with those that failed."""
@@ -118,6 +120,7 @@ class Running:
         threads = max(1, len(os.sched_getaffinity(0)) // at_once)
         pool = ThreadPoolExecutor(at_once)
         try:
+            self._nursery = Nursery(threads) if _share_a_start([start.cell for start in starts]) else None
             for future in as_completed([pool.submit(self._one, start, threads) for start in starts]):
                 try:
                     future.result()
@@ -129,17 +132,20 @@ class Running:
             raise
         finally:
             pool.shutdown()
+            if self._nursery:
+                self._nursery.close()
         return failures
 
     def _one(self, start: CellProgress, threads: int) -> None:
         """One job in a child process. Its stderr is kept as log.txt, why it failed as failure.json."""
         job, error = start.cell, ""
         self._tell(start)
-        command, environment = child_of(job), {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        command = child_of(job)
         with (job.folder / LOG).open("a") as log:
-            # In a session of its own: the terminal's Ctrl-C reaches this process alone, which hands it on once.
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True, env=environment)
+            child = (self._nursery.start(Path(command[-1]), log) if self._nursery else None) or self._alone(command, log, threads)
             self._children.add(child)
+            if self._ending:  # which came while the child was started
+                child.send_signal(self._ending)
             assert child.stdout is not None
             for line in child.stdout:
                 row = _parse(line)
@@ -151,14 +157,27 @@ class Running:
         self._tell(replace(start, stage=DONE))
         require_success(job, code, error)
 
+    def _alone(self, command: list[str], log: IO[str], threads: int) -> Child:
+        if self._ending:
+            raise Terminated if self._ending == signal.SIGTERM else KeyboardInterrupt
+        return start_alone(command, log, threads)
+
     def _tell(self, progress: CellProgress) -> None:
         with self._lock:
             self._report(progress)
 
     def _end(self, how: signal.Signals) -> None:
         """Ctrl-C or SIGTERM for every child: it saves its checkpoint and ends."""
+        self._ending = how
+        if self._nursery:
+            self._nursery.hurry()
         for child in list(self._children):
             child.send_signal(how)
+
+
+def _share_a_start(jobs: Sequence[Job]) -> bool:
+    """Whether jobs are forked from one process: where there are several and none wants the plain way."""
+    return Nursery.possible() and len(jobs) > 1 and all(job.train is None or job.train.train.fast for job in jobs)
 
 
 def child_of(job: Job) -> list[str]:

@@ -21,6 +21,7 @@ from codetune.generate.latency import Latency, measure_latency
 from codetune.models.forecast import largest, measure_rate, training_operations
 from codetune.models.load import LoadedModel
 from codetune.models.machine import peak_memory_bytes
+from codetune.models.merge import merge_in_place
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.prompts.rephrase import Reworded, rephrased
 from codetune.prompts.template import Template
@@ -231,7 +232,7 @@ def _latency(subject: Subject) -> dict[str, Any]:
     found = _named("latency", measure_latency(subject.engine, requests, LATENCY_TOKENS))
     adapted = subject.engine.adapted
     if found and adapted.merges:
-        adapted.peft.merge_adapter()
+        merge_in_place(adapted)
         merged = _named("merged_latency", measure_latency(subject.engine, requests, LATENCY_TOKENS))
         found |= {name: value for name, value in merged.items() if name not in ("merged_latency_prompts", "merged_latency_tokens")}
     return found

@@ -3,8 +3,8 @@
     python -m codetune.study.run runs/<study>/cells/<key>/cell.json
     python -m codetune.study.run runs/<study>/searches/<key>/job.json
 
-A process per cell, because a process' peak memory never falls again. Progress goes to stdout as JSON lines; a mistake of the
-user's is the line {"error": ...} and exit code 2.
+A process per cell, because a process' peak memory never falls again: one like this, or forked (`codetune.study.nursery`). Progress goes
+to stdout as JSON lines; a mistake of the user's is the line {"error": ...} and exit code 2.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from codetune.methods import Adapted
 from codetune.models.energy import open_meter, total_of
 from codetune.models.load import LoadedModel
 from codetune.models.machine import computed_in, hardware, peak_memory_bytes, process_bytes, reset_peak
+from codetune.models.merge import merge_in_place
 from codetune.models.open import open_model
 from codetune.models.stages import tuned_hash
+from codetune.once import keep_results
 from codetune.prompts.template import Template
 from codetune.records import Document, Json, Verdict, to_json
 from codetune.runs import read_json, read_rows, write_json, write_rows
@@ -97,6 +99,7 @@ def run_cell(cell: CellConfig) -> None:
             done = answered[benchmark.name] = _evaluate(cell, engine, benchmark, template, sandbox)
             quality.append(_quality(benchmark, done.answers, done.scores, loaded))
             gates += quality_gates(quality[-1])
+        _say("measuring", 0, 1)
         invariance = _invariance(benchmarks[0], engine, template)
         gates += generation_gates(invariance)
         peak = max(peak, peak_memory_bytes())  # what is measured besides is no part of it
@@ -191,7 +194,7 @@ def _merge_difference(cell: CellConfig, loaded: LoadedModel, adapted: Adapted) -
     probe = probe_batch(prepare(cell.train, loaded).examples)
     before = probe_logits(adapted, loaded.family, probe)
     again, copy = reload(cell.train, cell.folder)
-    copy.peft.merge_adapter()
+    merge_in_place(copy)
     return difference(probe_logits(copy, again.family, probe), before)
 
 
@@ -258,17 +261,19 @@ def _warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr, flush=True)  # the cell's log.txt
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A killed study must not leave a cell behind that holds its folder (Linux: PR_SET_PDEATHSIG)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def main() -> int:
-    _die_with_parent()
-    terminate_in_order()
-    given = Path(sys.argv[1])
+def run_job(given: Path) -> int:
+    """The job of a `cell.json` or `job.json` in this process, which does nothing else: its exit code. Signals may be blocked until here."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        terminate_in_order()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        keep_results()
         if given.name == JOB:
             run_search(SearchJob.model_validate(read_json(given)), _training_report(), _say, _warn)
         else:
@@ -281,6 +286,11 @@ def main() -> int:
     except Terminated:
         return TERMINATED
     return 0
+
+
+def main() -> int:
+    die_with_parent()
+    return run_job(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

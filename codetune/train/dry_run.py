@@ -32,12 +32,16 @@ from codetune.models.attention import use_document_attention
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import halve, no_dropout
 from codetune.models.machine import peak_memory_bytes, reset_peak
+from codetune.models.offloading import offload_layers
 from codetune.models.outline import without_data
 from codetune.models.quantized import random_linears
-from codetune.train.gradient import step_gradient
-from codetune.train.optimizer import make_optimizer
+from codetune.train.gradient import clip_gradients, step_gradient
+from codetune.train.in_backward import StepsInBackward
+from codetune.train.optimizer import Optimizer, make_optimizer
+from codetune.train.plan import Step
 from codetune.train.precision import product_dtype, to_be_frozen
 from codetune.train.ready import make_ready
+from codetune.train.resume import random_state
 from codetune.train.run import Material, Run
 
 Documents = list[list[tuple[int, int]]]  # per row its documents: tokens, and how many of the first of them are no targets
@@ -58,11 +62,12 @@ class DryRun:
 
 
 def measured_in_child(
-    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, timeout_s: float = 480.0
-) -> DryRun:
-    """Run the steps in a child. Raises UserError in one line where they do not fit or fail."""
+    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, timeout_s: float = 480.0,
+    cap_bytes: int = 0,
+) -> DryRun:  # fmt: skip
+    """Run the steps in a child that may have so much of a GPU's memory, or all. Raises UserError in one line where they do not fit."""
     job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json")}
-    job |= {"rows": rows, "where": where}
+    job |= {"rows": rows, "where": where, "cap_bytes": cap_bytes}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
@@ -102,12 +107,10 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     reset_peak(where)  # from here on, the peak is that of the steps
     loaded = _held(where)
     seconds, cpu_seconds, tokens = 0.0, 0.0, 0
+    in_backward = StepsInBackward(run, trained, optimizer) if train.optimizer_in_backward else None
     for step in material.steps:
         started, cpu_started = time.perf_counter(), time.process_time()
-        _, _, tokens = step_gradient(run, step)
-        torch.nn.utils.clip_grad_norm_(trained.values(), train.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+        tokens = _step(run, step, optimizer, in_backward)
         if where == "cuda":
             torch.cuda.synchronize()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
@@ -115,9 +118,24 @@ def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documen
     return DryRun(peak_memory_bytes(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
 
 
+def _step(run: Run, step: Step, optimizer: Optimizer, in_backward: StepsInBackward | None) -> int:
+    """As the loop makes one. Returns its text tokens."""
+    if in_backward is not None:
+        before = random_state()
+        _, _, tokens, _ = in_backward.first_pass(step, lambda loss, norm: "")
+        in_backward.finish(step, before)
+        return tokens
+    _, _, tokens = step_gradient(run, step)
+    clip_gradients(run, run.trained())
+    optimizer.step()
+    optimizer.zero_grad()
+    return tokens
+
+
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
     """As it is loaded: never in more than the precision policy keeps of it, one in 4 bits included."""
     model = without_data(config)
+    there = "cpu" if train.offload_frozen_weights else where
     if train.precision == "bf16_weights":
         halve(model, model.parameters())
     if getattr(method, "quantize", "none") == "nf4":
@@ -126,10 +144,12 @@ def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: st
         halve(model, to_be_frozen(method, model))
     for module in model.modules():
         if all(tensor.is_meta for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
-            module.to_empty(device=where, recurse=False)
+            module.to_empty(device=there, recurse=False)
     model.tie_weights()
     model.init_weights()
     use_document_attention(model)
+    if train.offload_frozen_weights:
+        offload_layers(model, model, where, train.offload_buffers)
     return model
 
 
@@ -157,6 +177,8 @@ def main(path: Path) -> None:
     job = json.loads(path.read_text())
     config = transformers.AutoConfig.for_model(job["config"]["model_type"]).from_dict(job["config"])
     rows = [[(length, prompt) for length, prompt in row] for row in job["rows"]]
+    if job["cap_bytes"] and job["where"] == "cuda":
+        torch.cuda.set_per_process_memory_fraction(job["cap_bytes"] / torch.cuda.get_device_properties(0).total_memory)
     found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows, job["where"])
     print(json.dumps(dataclasses.asdict(found)))
 

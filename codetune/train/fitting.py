@@ -14,6 +14,7 @@ from codetune.models.forecast import Machine
 from codetune.models.outline import outline_of, without_data
 from codetune.train.memory import forecast_memory
 from codetune.train.plan import micro_batches
+from codetune.train.precision import quantize_of
 from codetune.train.run import Material
 
 NAMED = 3
@@ -36,7 +37,7 @@ def changes_that_fit(
     """
     found: list[Change] = []
     parameters = outline_of(without_data(config)).parameters
-    for settings, train, method in _candidates(recipe):
+    for settings, train, method in _candidates(recipe, machine.gpu):
         if keys is not None and (method is not None or not train.keys() <= set(keys)):
             continue
         changed = recipe.model_copy(update={"train": recipe.train.model_copy(update=train), **({"method": method} if method else {})})
@@ -91,7 +92,7 @@ def _attention(group: Sequence[Row]) -> int:
     return sum(map(len, group)) * max(stop - start for row in group for _, start, stop in row) ** 2
 
 
-def _candidates(recipe: TrainRecipe) -> Iterator[tuple[str, dict[str, Any], Any]]:
+def _candidates(recipe: TrainRecipe, gpu: bool) -> Iterator[tuple[str, dict[str, Any], Any]]:
     """Settings in words, keys of `train` that change, and another method; what changes no result comes first, another method last."""
     train = recipe.train
     smaller = [size for size in (train.micro_batch_size // 2, 1) if 0 < size < train.micro_batch_size]
@@ -104,6 +105,14 @@ def _candidates(recipe: TrainRecipe) -> Iterator[tuple[str, dict[str, Any], Any]
         yield "--set train.activation_checkpointing=true", twice, None
         if one:
             yield f"{first}--set train.activation_checkpointing=true", one | twice, None
+    if gpu and not train.offload_frozen_weights and not isinstance(recipe.method, FullConfig) and quantize_of(recipe) == "none":
+        away, words = {"offload_frozen_weights": True}, "--set train.offload_frozen_weights=true"
+        yield words, away, None
+        yield f"{first}--set train.activation_checkpointing=true {words}", one | twice | away, None
+    if isinstance(recipe.method, FullConfig) and train.batch_tokens <= train.micro_batch_size * train.max_seq_len:
+        inside, words = {"optimizer_in_backward": True}, "--set train.optimizer_in_backward=true"
+        yield words, inside, None
+        yield f"--set train.activation_checkpointing=true {words}", twice | inside, None
     narrow = "--set train.activation_checkpointing=true "
     if train.precision == "fp32":
         yield "--set train.precision=bf16", {"precision": "bf16"}, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -16,10 +16,11 @@ from codetune.train.precision import autocast
 from codetune.train.run import Run
 
 
-def step_gradient(run: Run, step: Step) -> tuple[float, int, int]:
+def step_gradient(run: Run, step: Step, good: Callable[[float], bool] | None = None) -> tuple[float, int, int]:
     """Leave the gradient of a step's mean loss in the parameters, the same in every process of the group, or in this one's shards.
 
-    Returns (summed loss, supervised tokens, text tokens), each of the whole step.
+    Returns (summed loss, supervised tokens, text tokens), each of the whole step. `good`, of a step in one pass, is asked about its mean
+    loss before the backward pass, which is made only if it is.
     """
     device = run.adapted.model.device
     batches = shared_batches(run, run.material.examples, [run.material.rows[number] for number in step], run.config.packing)
@@ -31,7 +32,8 @@ def step_gradient(run: Run, step: Step) -> tuple[float, int, int]:
         for batch, weight in batches:
             with autocast(run.config, device):
                 loss = weight * run.summed_loss(batch.to(device))
-            (loss / supervised).backward()  # type: ignore[no-untyped-call]
+            if good is None or good(float(loss.detach()) / supervised):
+                (loss / supervised).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
     if run.shards is not None:
         run.shards.hand_over_gradients()
@@ -54,10 +56,11 @@ def shared_batches(run: Run, examples: TokenisedExamples, rows: Sequence[Row], p
 
 
 def clip_gradients(run: Run, trained: Mapping[str, torch.nn.Parameter]) -> float:
-    """Scale the gradients down to `max_grad_norm` together. Returns their norm before that."""
+    """Scale the gradients down to `max_grad_norm` together, where there is one. Returns their norm before that."""
+    most = math.inf if run.config.max_grad_norm is None else run.config.max_grad_norm
     if run.shards is None:
-        return float(torch.nn.utils.clip_grad_norm_(trained.values(), run.config.max_grad_norm))
+        return float(torch.nn.utils.clip_grad_norm_(trained.values(), most))
     own = torch.nn.utils.get_total_norm([p.grad for p in trained.values() if p.grad is not None])
     norm = math.sqrt(run.group.total(float(own) ** 2)[0])
-    torch.nn.utils.clip_grads_with_norm_(trained.values(), run.config.max_grad_norm, torch.tensor(norm, dtype=own.dtype, device=own.device))
+    torch.nn.utils.clip_grads_with_norm_(trained.values(), most, torch.tensor(norm, dtype=own.dtype, device=own.device))
     return norm

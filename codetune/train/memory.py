@@ -3,8 +3,9 @@
 Bytes of one process, by what they are for:
 
     process       what Python and its libraries hold before there is a model (0 on a GPU)
-    weights       in the types that the precision policy keeps them, with the copies that autocast makes of those that train
-    gradients     of what trains, in its own type
+    weights       in the types that the precision policy keeps them, with the copies that autocast makes of those that train; with
+                  `offload_frozen_weights` without what lies in main memory, and with the buffers that it is copied to
+    gradients     of what trains, in its own type; with `optimizer_in_backward` none is kept
     optimiser     per trained parameter: 8 for Adam's two moments; 2 and 8 per block of 256 for `adamw_8bit`; 4 for `muon` on matrices;
                   4 per row and per column for `adafactor`
     activations   what the pass keeps for its backward pass, and what is on its way at the peak
@@ -38,12 +39,13 @@ from codetune.models.forecast import Pass
 from codetune.models.forward import logits_of, summed_loss
 from codetune.models.load import no_dropout
 from codetune.models.machine import process_bytes
+from codetune.models.offloading import offloaded_bytes
 from codetune.models.outline import Outline, outline_of, without_data
 from codetune.models.seq2seq import Pairs, answer_states, pairs_of
 from codetune.train.four_bit import in_four_bits
 from codetune.train.optimizer import is_matrix
 from codetune.train.precision import autocast, product_dtype
-from codetune.train.ready import make_ready
+from codetune.train.ready import make_ready, refuse_to_offload
 from codetune.train.trace import Traced, trace
 
 KERNELS_KEPT, KERNEL_BYTES = 1024, 1_750_000
@@ -97,7 +99,7 @@ def forecast_memory(
 
     `config` is the model's own (transformers'). Raises UserError where the method cannot be had on the model.
     """
-    again = train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
+    again = not train.optimizer_in_backward and train.batch_tokens > max(int((batch.documents > 0).sum()) for batch in batches)
     outline = outline_of(without_data(config))
     depth = outline.family.num_layers
     even = not outline.family.encoder_decoder and not isinstance(method, PrefixTuningConfig)
@@ -112,10 +114,11 @@ def forecast_memory(
     if not gpu and _widened_first(config, method, train):
         base = 4 * found.base_parameters
     in_pass = found.weights + found.gradients + found.activations + found.logits + found.temporary
-    in_step = found.resident + found.all_gradients + found.step_temporary
+    kept_gradients = 0 if train.optimizer_in_backward else found.all_gradients
+    in_step = found.resident + kept_gradients + found.step_temporary
     parts = {name: getattr(found, name) for name in ("weights", "gradients", "activations", "logits", "temporary")}
     if in_step > in_pass:
-        parts = {"weights": found.resident, "gradients": found.all_gradients, "activations": 0, "logits": 0}
+        parts = {"weights": found.resident, "gradients": kept_gradients, "activations": 0, "logits": 0}
         parts["temporary"] = found.step_temporary
     return MemoryForecast(
         process=process, **parts, optimiser=found.optimiser, kernels=_kernel_bytes(outline, train, set(passes), gpu),
@@ -131,7 +134,7 @@ def _widened_first(config: Any, method: MethodConfig, train: TrainConfig) -> boo
     return halved and getattr(config, "dtype", None) != torch.bfloat16
 
 
-def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Shaped:
+def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str = "cpu") -> Shaped:
     """The model on the meta device with the method on it, in the types that the precision policy keeps."""
     config = copy.deepcopy(config)
     no_dropout(config)
@@ -142,7 +145,7 @@ def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str) ->
         adapted = attach(model, _started_simply(method), targets_of(model), [0], 0)
     if _four_bit(method):
         in_four_bits(model, product_dtype(train.precision))
-    make_ready(adapted, train, where)
+    make_ready(adapted, train.model_copy(update={"offload_frozen_weights": False}), where)  # which arithmetic says as well
     return Shaped(adapted, family_of(config), base)
 
 
@@ -171,14 +174,25 @@ def _at_depth(
         made = shaped(shallow, method, train, "cuda" if gpu else "cpu")
         trained = [(name, tuple(p.shape), p.element_size()) for name, p in made.adapted.trained().items()]
         resident = _bytes_of(made.adapted)
+        away = _away(made.adapted, train, family_of(config).num_layers, gpu)
         found.append(_traced(made, train, batch, gpu, again))
     worst = max(found, key=lambda one: one.peak)
     numbers = sum(math.prod(shape) for _, shape, _ in trained)
     return _Sums(
-        weights=worst.weights, gradients=worst.gradients, activations=worst.activations, logits=worst.logits, temporary=worst.temporary,
+        weights=worst.weights - away, resident=resident - away, gradients=worst.gradients, activations=worst.activations,
+        logits=worst.logits, temporary=worst.temporary,
         all_gradients=sum(math.prod(shape) * size for _, shape, size in trained), optimiser=optimiser_bytes(trained, train),
-        step_temporary=step_bytes(trained, train), base_parameters=made.base_parameters, trained_parameters=numbers, resident=resident,
+        step_temporary=step_bytes(trained, train), base_parameters=made.base_parameters, trained_parameters=numbers,
     )  # fmt: skip
+
+
+def _away(adapted: Adapted, train: TrainConfig, layers: int, gpu: bool) -> int:
+    """Bytes of frozen weights that are not on the device, less the buffers for them: on a CPU, where both are one memory, more are."""
+    if not train.offload_frozen_weights:
+        return 0
+    refuse_to_offload(adapted.method, train)
+    own, buffers = offloaded_bytes(adapted.model, min(train.offload_buffers, layers))
+    return own - buffers if gpu else -buffers
 
 
 def _traced(made: Shaped, train: TrainConfig, batch: Batch, gpu: bool, again: bool) -> Traced:
@@ -190,7 +204,8 @@ def _traced(made: Shaped, train: TrainConfig, batch: Batch, gpu: bool, again: bo
             return _loss_of_pairs(adapted.model, there) if family.encoder_decoder else summed_loss(adapted, family, there)
 
     given = pairs_of(batch, family) if family.encoder_decoder else batch
-    return trace(adapted, loss, given, family.vocab_size, gpu, again)
+    inside = (lambda name, p: step_bytes([(name, tuple(p.shape), p.element_size())], train)) if train.optimizer_in_backward else None
+    return trace(adapted, loss, given, family.vocab_size, gpu, again, inside)
 
 
 def _loss_of_pairs(model: Any, pairs: Pairs) -> torch.Tensor:

@@ -22,6 +22,8 @@ class Optimizer:
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], widened: Widened | None = None) -> None:
         self.parts, self._widened = list(parts), widened
+        groups = ((part, number, group) for part in self.parts for number, group in enumerate(part.param_groups))
+        self._owner = {parameter: (part, number) for part, number, group in groups for parameter in group["params"]}
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -29,10 +31,34 @@ class Optimizer:
 
     def step(self) -> None:
         if self._widened is not None:
-            self._widened.step(self.parts)
+            self._widened.step(self._update)
             return
         for part in self.parts:
             part.step()
+
+    def step_one(self, parameter: torch.Tensor) -> None:
+        """Step one parameter, which has its gradient; `ended` once all have been. The same weights as by `step`, to the last bit."""
+        if self._widened is not None:
+            self._widened.step_one(parameter, self._update)
+        else:
+            self._update(parameter)
+
+    def ended(self) -> None:
+        """All parameters of a step were stepped one by one."""
+        if self._widened is not None:
+            self._widened.steps += 1
+
+    def _update(self, parameter: torch.Tensor) -> None:
+        """Step one of torch's parameters, as if there were no others: to look through all of them each time would be quadratic."""
+        part, own = self._owner[parameter]
+        kept = [group["params"] for group in part.param_groups]
+        try:
+            for number, group in enumerate(part.param_groups):
+                group["params"] = [parameter] if number == own else []
+            part.step()
+        finally:
+            for group, parameters in zip(part.param_groups, kept, strict=True):
+                group["params"] = parameters
 
     def zero_grad(self) -> None:
         for part in self.parts:

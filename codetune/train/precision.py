@@ -22,6 +22,7 @@ from codetune.config import BitFitConfig, LoraSettings, MethodConfig, Quantize, 
 from codetune.methods import Adapted
 from codetune.methods.low_rank import chosen_layers
 from codetune.models.families import targets_of
+from codetune.models.fast.products import PLAIN_LINEARS
 from codetune.models.forecast import Machine
 from codetune.models.machine import computes_in_bf16, device, settled_precision
 from codetune.models.quantized import bitsandbytes
@@ -103,7 +104,7 @@ def to_be_frozen(method: MethodConfig, model: Any) -> list[torch.nn.Parameter]:
     for name, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear | Conv1D) or name.rpartition(".")[2] in measured or module.weight is tied:
             continue
-        added_inside = type(module) in (torch.nn.Linear, Conv1D) and not isinstance(method, BitFitConfig)
+        added_inside = type(module) in PLAIN_LINEARS and not isinstance(method, BitFitConfig)
         found += [own for key, own in module.named_parameters(recurse=False) if key == "weight" or added_inside]
     return found
 
@@ -119,6 +120,6 @@ def halve_frozen_linears(adapted: Adapted) -> None:
     for module in adapted.model.modules():
         if not isinstance(module, torch.nn.Linear | Conv1D) or id(module) in measured or module.weight is tied:
             continue
-        for parameter in (module.weight, module.bias if type(module) in (torch.nn.Linear, Conv1D) else None):
+        for parameter in (module.weight, module.bias if type(module) in PLAIN_LINEARS else None):
             if parameter is not None and not parameter.requires_grad and parameter.dtype == torch.float32:
                 parameter.data = parameter.data.to(torch.bfloat16)

@@ -8,7 +8,7 @@ largest is ever held in fp32. What an optimiser keeps of its own is in the preci
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -26,35 +26,43 @@ def rounded_at_random(values: torch.Tensor, generator: torch.Generator | None = 
 class Widened:
     """fp32 stand-ins for parameters, empty but while their own parameter is stepped; optimisers are made over the stand-ins.
 
-    The random bits are a function of the number of the step alone: a resumed run draws the same, and so does every process of a run.
+    The random bits are a function of the numbers of the step and of the parameter alone: a resumed run draws the same, and so does every
+    process of a run, and a run whose parameters are stepped in another order.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         self.steps = 0
         self._pairs = [(parameter, torch.nn.Parameter(_nothing(parameter))) for parameter in parameters]
+        self._numbers: dict[torch.Tensor, int] = {parameter: number for number, (parameter, _) in enumerate(self._pairs)}
 
     def stand_ins(self) -> list[torch.nn.Parameter]:
         """In the order of the parameters."""
         return [wide for _, wide in self._pairs]
 
-    @torch.no_grad()
-    def step(self, parts: Iterable[torch.optim.Optimizer]) -> None:
-        """Step every parameter that has a gradient, and drop the gradient. Optimisers pass over what has none: one is stepped at a time."""
-        owner = {wide: part for part in parts for group in part.param_groups for wide in group["params"]}
-        devices = {parameter.device for parameter, _ in self._pairs}
-        random = {device: torch.Generator(device).manual_seed(_SEED + self.steps) for device in devices}
+    def step(self, update: Callable[[torch.nn.Parameter], None]) -> None:
+        """Step every parameter that has a gradient by `update`, which gets its stand-in, and drop the gradient."""
+        for parameter, _ in self._pairs:
+            if parameter.grad is not None:
+                self.step_one(parameter, update)
         self.steps += 1
-        for parameter, wide in self._pairs:
-            if parameter.grad is None:
-                continue
-            wide.data, wide.grad = parameter.detach().float(), parameter.grad.float()
-            parameter.grad = None
-            owner[wide].step()
-            narrow = parameter.dtype == torch.bfloat16
-            parameter.copy_(rounded_at_random(wide.detach(), random[parameter.device]) if narrow else wide.detach())
-            wide.grad, wide.data = None, _nothing(parameter)
+
+    @torch.no_grad()
+    def step_one(self, parameter: torch.Tensor, update: Callable[[torch.nn.Parameter], None]) -> None:
+        """The same for one of them, as a part of the present step."""
+        number = self._numbers[parameter]
+        wide = self._pairs[number][1]
+        assert parameter.grad is not None
+        wide.data, wide.grad = parameter.detach().float(), parameter.grad.float()
+        parameter.grad = None
+        update(wide)
+        if parameter.dtype == torch.bfloat16:
+            random = torch.Generator(parameter.device).manual_seed(_SEED + self.steps * len(self._pairs) + number)
+            parameter.copy_(rounded_at_random(wide.detach(), random))
+        else:
+            parameter.copy_(wide.detach())
+        wide.grad, wide.data = None, _nothing(parameter)
 
 
-def _nothing(parameter: torch.nn.Parameter) -> torch.Tensor:
+def _nothing(parameter: torch.Tensor) -> torch.Tensor:
     """As many dimensions and none of the size: optimisers tell matrices from vectors by it."""
     return torch.empty([0] * parameter.ndim, dtype=torch.float32, device=parameter.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +15,13 @@ from codetune.errors import UserError
 from codetune.methods import Adapted, attach, load_adapter
 from codetune.models.compatibility import require
 from codetune.models.families import targets_of
-from codetune.models.fast import speed_up
+from codetune.models.fast.model import speed_up
 from codetune.models.load import LoadedModel, load_model, new_model, read_config
+from codetune.models.offloading import offload_layers, offloading_of
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse
 from codetune.train.precision import loading, narrow, on_this_machine
-from codetune.train.ready import make_ready
+from codetune.train.ready import make_ready, refuse_to_offload
 from codetune.train.start import started, whole_start
 
 ADAPTER = "adapter"
@@ -30,6 +32,8 @@ def settle_method(recipe: TrainRecipe, processes: int = 1) -> TrainRecipe:
     work with what else the recipe wants (docs/compatibility.md)."""
     model = load_outline(recipe).model
     require(model.config, recipe.method, recipe.train, processes)
+    if recipe.train.offload_frozen_weights:
+        refuse_to_offload(recipe.method.name, recipe.train)
     if isinstance(recipe.method, FullConfig):
         return recipe
     outline = outline_of(model)
@@ -45,9 +49,18 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
     else:
         refuse(recipe, read_config(recipe.model)[1])
         from_a_run = recipe.start is not None and isinstance(recipe.method, FullConfig)
-        loaded = whole_start(recipe) if from_a_run else load_model(recipe.model, **loading(recipe))
+        loaded = whole_start(recipe) if from_a_run else _loaded(recipe, **loading(recipe))
     if recipe.train.fast:
         speed_up(loaded.model, recipe.device)
+    return loaded
+
+
+def _loaded(recipe: TrainRecipe, **settings: Any) -> LoadedModel:
+    """As `load_model`; what the recipe keeps in main memory never is on the device as a whole."""
+    if not recipe.train.offload_frozen_weights:
+        return load_model(recipe.model, **settings)
+    loaded = load_model(recipe.model, **settings | {"device": "cpu"})
+    offload_layers(loaded.model, loaded.model, recipe.device, recipe.train.offload_buffers)
     return loaded
 
 
@@ -85,6 +98,8 @@ def save(adapted: Adapted, loaded: LoadedModel, folder: Path) -> None:
 
 def let_go(adapted: Adapted) -> None:
     """Free a model's weights, whoever still holds the model: it computes nothing any more."""
+    if (stream := offloading_of(adapted.model)) is not None:
+        stream.release()
     for tensor in (*adapted.root.parameters(), *adapted.root.buffers()):
         tensor.grad = None
         tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
@@ -102,10 +117,12 @@ def reload(recipe: TrainRecipe, folder: Path, whole: bool = True) -> tuple[Loade
         loaded = load_model(str(folder / ADAPTER), **loading(recipe))
         adapted = Adapted(loaded.model, "full")
     else:
-        loaded = load_model(recipe.model, **loading(recipe, whole))
+        loaded = _loaded(recipe, **loading(recipe, whole))
         adapted = load_adapter(loaded.model, folder / ADAPTER)
         if recipe.train.precision == "bf16_weights":
             narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
+        if recipe.train.offload_frozen_weights:
+            offload_layers(loaded.model, adapted.root, recipe.device, recipe.train.offload_buffers)
     if recipe.train.fast and not whole:
         speed_up(loaded.model, recipe.device)
     return loaded, adapted

@@ -45,15 +45,21 @@ class Traced:
         return self.weights + self.gradients + self.activations + self.logits + self.temporary
 
 
-def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, vocab_size: int, gpu: bool, accumulates: bool) -> Traced:
+def trace(
+    adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, vocab_size: int, gpu: bool, accumulates: bool,
+    steps_in_it: Callable[[str, torch.Tensor], int] | None = None,
+) -> Traced:  # fmt: skip
     """Run `loss(batch)` and its backward pass through a model on the meta device, which it turns into a fake one.
 
     `batch` is a record of tensors: a `Batch`, or the `Pairs` of an encoder-decoder model.
 
     With `accumulates` the gradients of an earlier micro-batch are there already, as they are in all passes of a step but the first.
+    With `steps_in_it` each parameter is updated when its gradient is whole, which is dropped; it says what bytes that takes for a moment.
     """
     mode = FakeTensorMode()
     _made_fake(adapted.root, mode)
+    if steps_in_it is not None:
+        _step_in_pass(adapted, steps_in_it)
     counter = _Counter(adapted, vocab_size, gpu)
     there = type(batch)(*(_fake(getattr(batch, each.name), mode) for each in fields(batch)))
     with mode, _standing_in_for(gpu):
@@ -69,6 +75,17 @@ def trace(adapted: Adapted, loss: Callable[[Any], torch.Tensor], batch: Any, voc
     at_peak = counter.at_peak
     weights, gradients, activations, logits, temporary = (at_peak[name] for name in (WEIGHTS, GRADIENTS, ACTIVATIONS, LOGITS, TEMPORARY))
     return Traced(weights, gradients, activations, logits, temporary, kept)
+
+
+def _step_in_pass(adapted: Adapted, steps_in_it: Callable[[str, torch.Tensor], int]) -> None:
+    register: Any = torch.Tensor.register_post_accumulate_grad_hook
+    for name, parameter in adapted.trained().items():
+
+        def step(whole: torch.Tensor, name: str = name) -> None:
+            torch.empty(steps_in_it(name, whole), dtype=torch.uint8)
+            whole.grad = None
+
+        register(parameter, step)
 
 
 def _backward(total: torch.Tensor) -> None:
@@ -108,6 +125,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._move(parameter.grad.untyped_storage()._cdata)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device  # what the fake tensor itself answers; asked for twice in every operation
         out = func(*args, **(kwargs or {}))
         for tensor in tree_iter(out):
             if isinstance(tensor, torch.Tensor):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from bench.attack_programs import FORK_BOMB, PROGRAMS, RIGHT, WRONG, Host, new_secret
 from bench.attacks import SYSTEMS, cell, chosen, heard, report
 from codetune.errors import UserError
+from tests.forked import Forked, bench
 
 CALM = {"passed": False, "left": [], "connected": False, "peak_mb": 24, "untouched": True}
 
@@ -92,9 +91,7 @@ def test_programs_are_whole_once_they_have_their_places(tmp_path: Path) -> None:
 
 
 def test_an_unknown_program_is_one_line() -> None:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "bench", "attacks", "--programs", "frmes"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = Forked(bench, "attacks", "--programs", "frmes").ended()
     assert done.returncode == 2
     assert done.stderr.startswith("error: no program's name holds 'frmes': try a right answer, a wrong answer, ")
     assert done.stderr.count("\n") == 1

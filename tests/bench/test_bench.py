@@ -16,6 +16,7 @@ from bench.table import Cell, counterpart, disagreement, markdown, ratio
 from bench.training import COMPARED, LEARNING_RATES, SYSTEMS, fits
 from bench.turns import error_line
 from codetune.data.tokenise import join
+from tests.forked import Forked, bench
 
 OURS, PEER = System("codetune", peer=False), System("TRL fp32", peer=True)
 
@@ -124,13 +125,17 @@ def test_every_method_has_a_learning_rate_and_both_precisions_have_codetune() ->
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 0, "python -m bench training"),
         (["training", "--methods", "lorra"], 2, "error: no method 'lorra': did you mean 'lora'?"),
         (["training", "--systems", "nobody"], 2, "error: no system's name holds any of 'nobody'"),
         (["training", "--tokens", "0"], 2, "error: --tokens 0 --repeats 3: both must be at least 1"),
     ],
 )
 def test_the_command_line(arguments: list[str], code: int, said: str) -> None:
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-m", "bench", *arguments], cwd=root, capture_output=True, text=True, timeout=120)
+    done = Forked(bench, *arguments).ended()
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+
+
+def test_the_module_is_a_command() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-m", "bench"], cwd=root, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "python -m bench training" in done.stdout) == (0, True), done.stderr

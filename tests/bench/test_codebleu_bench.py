@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.codebleu import make_record, report
 from bench.parity import EQUAL, GRAMMAR, HASHED, HASHED_OTHER, REASONS, UNEXPLAINED, ZERO_FLOW, counted, make_pairs, reason
+from tests.forked import Forked, bench
 
 ROW = [0.5, 0.25, 0.5, 0.75, 0.5]
 
@@ -51,6 +50,5 @@ def test_the_report_counts_reasons_and_compares_the_fastest_runs() -> None:
 def test_a_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "train.json"
     data.write_text('[{"intent": "add", "snippet": "a + b"}]')
-    command = [sys.executable, "-m", "bench", "codebleu", "--data", str(data)]
-    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=120)
+    done = Forked(bench, "codebleu", "--data", str(data)).ended()
     assert (done.returncode, done.stderr) == (2, "error: --pairs 1000 --repeats 5: expected 2 to 1 pairs and 1 repeat or more\n")

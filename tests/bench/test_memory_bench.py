@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,18 @@ from bench.memory_parts import METHODS, Part, gpu_parts
 from codetune.config import METHOD_NAMES
 from codetune.models.families import family_of
 from codetune.models.outline import without_data
+from tests.forked import Forked, bench
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 
-
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", "memory", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+def of_memory(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return Forked(bench, "memory", *arguments).ended(300)
 
 
 @pytest.mark.slow
 def test_parts_are_measured_kept_and_not_measured_again(tmp_path: Path) -> None:
     arguments = ("--tiny", "--models", "falcon-7b", "--methods", "lora,bitfit", "--precisions", "fp32", "--tokens", "64")
     out = tmp_path / "memory.json"
-    first = bench(*arguments, "--out", str(out))
+    first = of_memory(*arguments, "--out", str(out))
     assert first.returncode == 0, first.stderr
     kept = out.read_text()
     parts = json.loads(kept)["parts"]
@@ -37,15 +34,15 @@ def test_parts_are_measured_kept_and_not_measured_again(tmp_path: Path) -> None:
     assert lora["ratio"] == lora["forecast"] / lora["measured"]["peak"]
     assert lora["measured"]["cpu_seconds"] > 0
     assert "linear layers have none" in bitfit["refused"]
-    again = bench(*arguments, "--out", str(out))
+    again = of_memory(*arguments, "--out", str(out))
     assert (again.stdout, out.read_text()) == (first.stdout, kept)
 
 
 def test_options_that_cannot_work_are_one_line(tmp_path: Path) -> None:
-    done = bench("--methods", "lorra")
+    done = of_memory("--methods", "lorra")
     assert done.returncode == 2
     assert done.stderr.startswith("error: no method 'lorra': did you mean 'lora'?")
-    done = bench("--models", "gpt3", "--tiny", "--methods", "lora", "--out", str(tmp_path / "x.json"))
+    done = of_memory("--models", "gpt3", "--tiny", "--methods", "lora", "--out", str(tmp_path / "x.json"))
     assert done.returncode == 2
     assert done.stderr.startswith("error: no shape of 'gpt3' here")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,7 @@ from bench import ours_packing, packing
 from bench.ours_packing import cut_offsets, gather
 from bench.packing import SYSTEMS, Measurements, functions, make_record, report
 from codetune.data.pack import best_fit_decreasing
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.forked import Forked, bench
 
 
 @given(st.lists(st.integers(1, 50), min_size=1), st.integers(1, 12))
@@ -64,6 +61,5 @@ def test_the_fastest_runs_are_compared_row_length_by_row_length() -> None:
 
 
 def test_a_budget_of_nothing_is_refused() -> None:
-    command = [sys.executable, "-m", "bench", "packing", "--tokens", "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = Forked(bench, "packing", "--tokens", "0").ended()
     assert (done.returncode, done.stderr) == (2, "error: --tokens 0 --repeats 3: both must be at least 1\n")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ import torch
 import yaml
 
 from codetune.cli.main import run
+from codetune.config import TrainRecipe, load_recipe
 from codetune.models.open import open_model
+from codetune.train.finetune import finetune
 from tests.cli.conftest import RECIPE
 from tests.cli.pair_models import plbart_folder, t5_folder
+from tests.forked import Forked
 
 FOLDERS: dict[str, Callable[[Path], Path]] = {"t5": t5_folder, "plbart": plbart_folder}
 TRAIN = RECIPE["train"] | {"packing": "padded", "max_seq_len": 200, "train_tokens": 4000}
@@ -68,13 +71,9 @@ def test_from_recipe_to_answers(
     assert run(["chat", *asked]) == 0
 
 
-KILLED = """
-import os, signal, sys, pathlib
-from codetune.config import TrainRecipe, load_recipe
-from codetune.train.finetune import finetune
-recipe = load_recipe(pathlib.Path(sys.argv[1]), TrainRecipe, ["train.checkpoint_every_s=0.000001"])
-finetune(recipe, recipe.out, lambda progress, steps: os.kill(os.getpid(), signal.SIGKILL) if progress.step == 4 else None)
-"""
+def killed_in_step_4(file: Path) -> None:
+    recipe = load_recipe(file, TrainRecipe, ["train.checkpoint_every_s=0.000001"])
+    finetune(recipe, recipe.out, lambda progress, steps: os.kill(os.getpid(), signal.SIGKILL) if progress.step == 4 else None)
 
 
 def test_a_killed_run_ends_like_one_that_was_not(
@@ -84,9 +83,7 @@ def test_a_killed_run_ends_like_one_that_was_not(
     for folder in (killed, whole):
         folder.mkdir()
         recipe_of(folder, model_folders["t5"])
-    repository = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(killed / "pairs.yaml")], cwd=repository, timeout=240)
-    assert done.returncode == -9
+    assert Forked(killed_in_step_4, killed / "pairs.yaml").ended().returncode == -signal.SIGKILL
     for folder in (killed, whole):
         assert run(["train", str(folder / "pairs.yaml")]) == 0
     assert "resumed at step" in capsys.readouterr().err

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from codetune.config import TrainRecipe, load_recipe
@@ -16,29 +17,24 @@ from codetune.errors import UserError
 from codetune.runs import read_rows
 from codetune.train.finetune import finetune
 from codetune.train.resume import Progress
+from tests.forked import Forked, codetune
 
-# The limit is on what comes after the libraries, whose size is the machine's own.
-LIMITED = """
-import resource, sys
-import psutil
-import codetune.cli.train
-from codetune.cli.main import main
-kind, room = sys.argv.pop(1), int(sys.argv.pop(1))
-held = psutil.Process().memory_info()
-limit = room + (held.vms if kind == "RLIMIT_AS" else held.data)
-resource.setrlimit(getattr(resource, kind), (limit, limit))
-main()
-"""
 ROOM = 300_000_000
 LARGE = (
     "train.micro_batch_size=256", "train.batch_tokens=50000", "train.train_tokens=100000", "train.validations=0", "data.max_examples=2000",
 )  # fmt: skip
 
 
+def with_little_room(kind: str, *arguments: str) -> None:
+    """The limit is on what comes after the libraries, whose size is the machine's own."""
+    held = psutil.Process().memory_info()
+    limit = ROOM + (held.vms if kind == "RLIMIT_AS" else held.data)
+    resource.setrlimit(getattr(resource, kind), (limit, limit))
+    codetune(*arguments)
+
+
 def limited(kind: str, recipe: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    options = [f"--set={setting}" for setting in settings]
-    call = [sys.executable, "-W", "ignore", "-c", LIMITED, kind, str(ROOM), "train", str(recipe), *options]
-    return subprocess.run(call, capture_output=True, text=True, timeout=300)
+    return Forked(with_little_room, kind, "train", str(recipe), *(f"--set={setting}" for setting in settings)).ended(300)
 
 
 @pytest.mark.slow

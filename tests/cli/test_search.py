@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,13 +19,12 @@ from codetune.errors import UserError
 from codetune.runs import read_json, read_rows
 from codetune.train import search as searching
 from codetune.train.finetune import finetune
+from codetune.train.resume import Progress
 from codetune.train.run import METRICS
 from codetune.train.search import FAILED, FINISHED, PRUNED, STORAGE, TRIALS, SearchResult, Told, Trial, search, trial_recipe
 from codetune.tuning import finetune as tune
 from tests.cli.conftest import RECIPE
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-W", "ignore", "-c", "from codetune.cli.main import main; main()"]
+from tests.forked import Forked, codetune
 
 
 def recipe(tiny_model: Path, **search_config: Any) -> TrainRecipe:
@@ -73,17 +71,18 @@ def test_a_trial_is_what_train_makes_of_its_recipe(tiny_model: Path, tmp_path: P
     assert alone["tokens"] < asked.train.train_tokens / 3
 
 
-KILLED = """
-import os, signal, sys, pathlib
-from tests.cli.test_search import Told, recipe, search
-seen = [0]
-def trial(now):
-    seen[0] = now.number
-def step(progress, steps):
-    if seen[0] == 1 and progress.step == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-search(recipe(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]), Told(trial, step))
-"""
+def killed(tiny_model: Path, folder: Path) -> None:
+    """A search that kills itself in the fifth step of its second trial."""
+    seen = [0]
+
+    def trial(now: Trial) -> None:
+        seen[0] = now.number
+
+    def step(progress: Progress, steps: int) -> None:
+        if seen[0] == 1 and progress.step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    search(recipe(tiny_model), folder, Told(trial, step))
 
 
 def comparable(found: SearchResult) -> list[tuple[Any, ...]]:
@@ -93,9 +92,7 @@ def comparable(found: SearchResult) -> list[tuple[Any, ...]]:
 def test_killed_within_a_trial_it_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:
     whole = search(recipe(tiny_model), tmp_path / "whole")
     folder = tmp_path / "killed"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tiny_model), str(folder)], cwd=REPOSITORY, env=environment, timeout=120)
-    assert done.returncode == -signal.SIGKILL
+    assert Forked(killed, tiny_model, folder).ended().returncode == -signal.SIGKILL
     first: list[int] = []
     told: list[Trial] = []
     found = search(recipe(tiny_model), folder, Told(told.append, lambda progress, steps: first.append(progress.step)))
@@ -111,12 +108,12 @@ def test_killed_at_any_moment_the_same_command_goes_on(tiny_model: Path, tmp_pat
     path, folder = tmp_path / "search.yaml", tmp_path / "run"
     path.write_text(yaml.safe_dump(recipe(tiny_model, trials=3).model_dump(mode="json") | {"out": str(folder)}))
     for delay in (0.0, 0.05, 0.4):
-        process = subprocess.Popen([*PROGRAM, "train", str(path)], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (folder / STORAGE).exists():
+        process = Forked(codetune, "train", str(path))
+        while process.runs() and not (folder / STORAGE).exists():
             time.sleep(0.01)
         time.sleep(delay)
-        process.kill()
-        process.wait()
+        process.send_signal(signal.SIGKILL)
+        process.ended()
     assert run(["train", str(path), "--json"]) == 0
     found = read_json(folder / "train.json")["search"]
     whole = search(recipe(tiny_model, trials=3), tmp_path / "whole")

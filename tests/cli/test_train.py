@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from codetune.cli.main import run
 from codetune.config import StudyRecipe, TrainRecipe, load_recipe, shipped_recipes
 from codetune.data.training import training_data
 from codetune.data_recipe import DataRecipe
-
-PROGRAM = [sys.executable, "-W", "ignore", "-c", "from codetune.cli.main import main; main()"]
+from tests.forked import Forked, codetune
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -73,12 +71,12 @@ def test_a_prepared_code_base_is_learned_with_files_longer_than_a_row(
 
 def test_killed_and_started_again_it_resumes(recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", str(recipe_file), "--set", "train.train_tokens=16000", "--set", "train.checkpoint_every_s=0.001"]
-    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Forked(codetune, *arguments)
     metrics = tmp_path / "run" / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
+    while process.runs() and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.ended().returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "train.json").exists()
     assert "holds a stopped run of another recipe (method differs)" in refused(capsys, *arguments, "--set", "method.learning_rate=0.5")
     assert run(arguments) == 0
@@ -91,14 +89,14 @@ def test_sigterm_saves_first_and_what_changes_no_result_may_differ_afterwards(
 ) -> None:
     """As on a machine that is taken away; the interval of checkpoints is so long that none would be there without it."""
     arguments = ["train", str(recipe_file), "--set", "train.train_tokens=16000", "--set", "train.checkpoint_every_s=1000"]
-    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = Forked(codetune, *arguments)
     metrics = tmp_path / "run" / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
+    while process.runs() and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate()[1].splitlines()[-1]
-    assert process.returncode == 143
-    assert said == "codetune: terminated; what was finished is kept, and the same command goes on from there"
+    done = process.ended()
+    assert done.returncode == 143
+    assert done.stderr.splitlines()[-1] == "codetune: terminated; what was finished is kept, and the same command goes on from there"
     steps = len(metrics.read_text().splitlines())
     error = refused(capsys, *arguments, "--set", "train.batch_tokens=600")
     assert "holds a stopped run of another recipe (train differs)" in error
@@ -164,10 +162,14 @@ def test_a_malformed_row_is_named_by_its_line(recipe_file: Path, problems_file: 
     assert "own.jsonl, line 3: 'instruction' must be a string, got 7" in error
 
 
+def on_a_full_disk(*arguments: str) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    codetune(*arguments)
+
+
 def test_a_disk_that_takes_no_more_is_one_line_and_the_run_goes_on_later(recipe_file: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: the checkpoint's write fails."""
-    script = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({20_000}, {20_000}));" + PROGRAM[-1]
-    done = subprocess.run([*PROGRAM[:-1], script, "train", str(recipe_file)], capture_output=True, text=True, timeout=120)
+    done = Forked(on_a_full_disk, "train", str(recipe_file)).ended()
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("codetune: ")
@@ -182,8 +184,8 @@ def test_plan_of_a_run_before_and_after(recipe_file: Path, capsys: pytest.Captur
     before = json.loads(capsys.readouterr().out)["runs"][0]
     assert (before["state"], before["steps"], before["trainable_parameters"], before["total_parameters"]) == ("not begun", 12, 1984, 35936)
     assert before["seconds"] > 0
-    subprocess.run([*PROGRAM, "train", str(recipe_file)], check=True, capture_output=True, timeout=120)
-    done = subprocess.run([*PROGRAM, "plan", str(recipe_file), "--json"], check=True, capture_output=True, text=True, timeout=120)
+    Forked(codetune, "train", str(recipe_file)).ended().check_returncode()
+    done = Forked(codetune, "plan", str(recipe_file), "--json").ended()
     after = json.loads(done.stdout)["runs"][0]
     assert after["state"] == "done"
     measured = json.loads((Path(after["folder"]) / "train.json").read_text())

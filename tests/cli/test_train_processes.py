@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,8 +14,8 @@ import pytest
 
 from codetune.cli.main import run
 from tests.cli.test_train import refused
+from tests.forked import Forked, codetune
 
-PROGRAM = [sys.executable, "-W", "ignore", "-c", "from codetune.cli.main import main; main()"]
 LONG = ["--set", "train.train_tokens=3000000", "--set", "train.checkpoint_every_s=0.001", "--set", "train.checkpoints_kept=1"]
 
 
@@ -33,13 +32,13 @@ def children(parent: int) -> list[int]:
     return sorted(found)
 
 
-def started(arguments: list[str], metrics: Path) -> subprocess.Popen[str]:
+def started(arguments: list[str], metrics: Path) -> Forked:
     """The command, some steps on its way."""
     before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") > before + 5):
+    process = Forked(codetune, *arguments)
+    while process.runs() and not (metrics.exists() and metrics.read_bytes().count(b"\n") > before + 5):
         time.sleep(0.05)
-    assert process.poll() is None
+    assert process.runs()
     return process
 
 
@@ -48,7 +47,7 @@ def test_two_processes_give_what_one_gives(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], parallel: str
 ) -> None:
     arguments = ["train", str(recipe_file), "--json", "--set", f"train.parallel={parallel}"]
-    done = subprocess.run([*PROGRAM, *arguments, "--nproc", "2"], capture_output=True, text=True, timeout=300)
+    done = Forked(codetune, *arguments, "--nproc", "2").ended(300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(re.findall(r"^step \d+/12: ", done.stderr, re.MULTILINE)) == 10
@@ -74,18 +73,18 @@ def test_a_killed_process_ends_the_others_in_one_line(recipe_file: Path, tmp_pat
     processes = children(process.pid)
     assert len(processes) == 2
     os.kill(processes[lost], signal.SIGKILL)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 2
-    complaints = [line for line in error.splitlines() if line.startswith("codetune: ")]
+    done = process.ended(60)
+    assert done.returncode == 2
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("codetune: ")]
     assert len(complaints) == 1
     assert f"process {lost} of this run (0 to 1) was ended by SIGKILL" in complaints[0]
-    assert "Traceback" not in error
+    assert "Traceback" not in done.stderr
     assert not any(Path(f"/proc/{number}").exists() for number in processes)
     again = started(arguments, tmp_path / "run" / "metrics.jsonl")
     again.send_signal(signal.SIGINT)
-    _, error = again.communicate(timeout=60)
-    assert again.returncode == 130, error
-    assert int(re.findall(r"resumed at step (\d+) of", error)[0]) >= 4
+    done = again.ended(60)
+    assert done.returncode == 130, done.stderr
+    assert int(re.findall(r"resumed at step (\d+) of", done.stderr)[0]) >= 4
 
 
 @pytest.mark.parametrize(("nproc", "says"), [("0", "--nproc 0: give 1 or more")])

@@ -16,35 +16,14 @@ from codetune.errors import UserError
 from codetune.generate.continuous import ContinuousEngine
 from codetune.generate.live import Ask, BusyError, Piece, TooLongError, UnknownModelError, stream, write
 from codetune.models.load import LoadedModel
-from codetune.models.several import Tree, Voice, voice_on
+from codetune.models.several import Tree, Voice
 from codetune.prompts.infill import marks_from
 from codetune.records import Message
-from tests.exactness.test_generation import PROMPTS, LetterTokenizer, by_hand
+from tests.exactness.test_generation import PROMPTS, Letters, by_hand, voices
 from tests.exactness.tiny import FAMILIES, KINDS, METHODS, PAIRS, adapted_tiny, tiny
 
 STEPS = 9
 MIXED = (*KINDS, "pissa", "dora")
-
-
-class Letters(LetterTokenizer):
-    infill_marks, styles = None, ("instruction", "completion")
-
-    def template(self, style: str, examples: Any = ()) -> Any:
-        from codetune.prompts.template import make_template
-
-        return make_template(style)
-
-
-def voices(family: str, folder: Path, methods: list[str]) -> list[Voice]:
-    """The tiny base, and its adapters as they are loaded from disk."""
-    model, facts = tiny(family)
-    tokenizer: Any = Letters()
-    base = Voice("base", LoadedModel("base", model.eval(), tokenizer, facts, ""), Tree(model), "base", None)
-    found = [base]
-    for method in sorted(methods, key=lambda name: name in ("lora", "rslora", "pissa", "lora_plus")):  # into the base's own tree: last
-        adapted_tiny(family, method)[0].save(folder / method)
-        found.append(voice_on(method, folder / method, base))
-    return found
 
 
 @pytest.mark.parametrize("family", FAMILIES)

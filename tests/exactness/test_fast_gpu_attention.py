@@ -21,9 +21,10 @@ from codetune.config import TrainConfig
 from codetune.methods import Adapted, SoftPrompt, attach
 from codetune.models.attention import LAYOUT, PROVED
 from codetune.models.families import Family, family_of, targets_of
-from codetune.models.fast import gpu_attention, speed_up
+from codetune.models.fast import gpu_attention
 from codetune.models.fast.gpu_attention import PACKED, Blocks, Stream, block_mask, packed_of, stream_of
 from codetune.models.fast.gpu_proof import failure, sample_batch
+from codetune.models.fast.model import speed_up
 from codetune.models.forward import attention_inputs, summed_loss
 from codetune.probe.forms import FORMS, build
 from codetune.probe.subject import METHODS, texts

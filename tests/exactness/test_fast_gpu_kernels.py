@@ -19,8 +19,9 @@ import torch
 from codetune.batches import Batch, collate
 from codetune.methods import attach
 from codetune.models.families import family_of, targets_of
-from codetune.models.fast import gpu_liger, gpu_loss, speed_up
+from codetune.models.fast import gpu_liger, gpu_loss
 from codetune.models.fast.gpu_liger import Kernels, use_kernels
+from codetune.models.fast.model import speed_up
 from codetune.models.forward import summed_loss
 from codetune.probe.forms import build
 from codetune.probe.subject import METHODS, texts

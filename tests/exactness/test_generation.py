@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from codetune.config import DecodingConfig
-from codetune.generate.engine import OwnEngine
+from codetune.errors import UserError
+from codetune.generate import waves
+from codetune.generate.engine import OwnEngine, VoicesEngine
+from codetune.generate.kept import KeptEngine
 from codetune.generate.request import Generated, Request
 from codetune.methods import Adapted
+from codetune.models import attention
 from codetune.models.families import Family
 from codetune.models.load import LoadedModel
+from codetune.models.several import Tree, Voice, voice_on
 from tests.exactness.test_packing import alone
-from tests.exactness.tiny import KINDS, PAIRS, VOCAB, adapted_tiny
+from tests.exactness.tiny import KINDS, PAIRS, VOCAB, adapted_tiny, tiny
 
 
 class LetterTokenizer:
@@ -30,6 +37,27 @@ class LetterTokenizer:
 
     def decode_after(self, prompt_ids: list[int], ids: list[int]) -> str:
         return "".join(chr(97 + token - 3) for token in ids if token >= 3)
+
+
+class Letters(LetterTokenizer):
+    infill_marks, styles = None, ("instruction", "completion")
+
+    def template(self, style: str, examples: Any = ()) -> Any:
+        from codetune.prompts.template import make_template
+
+        return make_template(style)
+
+
+def voices(family: str, folder: Path, methods: list[str]) -> list[Voice]:
+    """The tiny base, and its adapters as they are loaded from disk."""
+    model, facts = tiny(family)
+    tokenizer: Any = Letters()
+    base = Voice("base", LoadedModel("base", model.eval(), tokenizer, facts, ""), Tree(model), "base", None)
+    found = [base]
+    for method in sorted(methods, key=lambda name: name in ("lora", "rslora", "pissa", "lora_plus")):  # into the base's own tree: last
+        adapted_tiny(family, method)[0].save(folder / method)
+        found.append(voice_on(method, folder / method, base))
+    return found
 
 
 def engine(adapted: Adapted, family: Family) -> OwnEngine:
@@ -83,21 +111,74 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch() -> None:
     assert len({one.text for one in once[:3]}) > 1
 
 
-@pytest.mark.parametrize("n", [1, 2, 5])
-def test_going_on_after_whole_batches_gives_the_batches_that_would_have_come(n: int) -> None:
+@pytest.mark.parametrize("method", KINDS)
+def test_attention_in_blocks_is_attention_over_all_columns(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a call of its own costs nothing every wave is a block, and rows move into the places of those that ended."""
+    adapted, facts = adapted_tiny("llama", method)
+    adapted.root.eval()
+    seen: list[int] = []
+    whole = attention.sdpa_attention_forward
+
+    def noted(module: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append(len(query))
+        return whole(module, query, *args, **kwargs)
+
+    monkeypatch.setattr(waves, "_PASS_COLUMNS", 0)
+    monkeypatch.setattr(attention, "sdpa_attention_forward", noted)
+    prompts = [*PROMPTS, *(prompt[::-1] for prompt in PROMPTS), "ab", "bc"]
+    requests = [Request(str(number), prompt) for number, prompt in enumerate(prompts)]
+    got = engine(adapted, facts).generate(requests, DecodingConfig(max_new_tokens=14, batch_size=4))
+    assert min(seen) < max(seen) == 4
+    assert [one.text for one in got] == [by_hand(adapted, prompt, 14) for prompt in prompts]
+
+
+def test_several_adapters_share_batches_and_a_voice_that_is_not_there_is_named(tmp_path: Path) -> None:
+    methods = ["lora", "rslora", "prefix_tuning", "prompt_tuning", "dora"]
+    found = voices("llama", tmp_path, methods)
+    requests = [Request(f"{name}/{prompt}", prompt, voice=name) for prompt in PROMPTS[:3] for name in ("base", *methods)]
+    together = VoicesEngine(found)
+    got = together.generate(requests, DecodingConfig(max_new_tokens=9, batch_size=7))
+    for one, asked in zip(got, requests, strict=True):
+        adapted, _ = adapted_tiny("llama", "full" if asked.voice == "base" else asked.voice)
+        adapted.root.eval()
+        assert (one.task_id, one.voice, one.text) == (asked.task_id, asked.voice, by_hand(adapted, asked.prompt, 9))
+    with pytest.raises(UserError, match="no model 'lorra' is open: did you mean 'lora'"):
+        together.generate([Request("a", "abc", voice="lorra")], DecodingConfig())
+
+
+def test_places_are_bounded_and_a_prompt_is_run_once_for_all_its_samples() -> None:
+    """Twelve samples of two prompts in five places: tokens are counted as they go through the model."""
     adapted, facts = adapted_tiny("gpt2", "full")
-    decoding = DecodingConfig(temperature=1, n=n, batch_size=4, max_new_tokens=2)
-    requests = [Request(prompt, prompt, n) for prompt in (*PROMPTS, "abd")]  # two are equally long
+    passes: list[tuple[int, int]] = []
+    hook = adapted.model.transformer.h[0].register_forward_pre_hook(lambda _, args: passes.append(tuple(args[0].shape[:2])))
+    decoding = DecodingConfig(temperature=1, n=6, batch_size=5, max_new_tokens=8)
+    made = engine(adapted, facts).generate([Request("a", "abcdefgh", 6), Request("b", "abcdxy", 6)], decoding)
+    hook.remove()
+    assert max(rows for rows, _ in passes) <= 5
+    assert sum(rows * tokens for rows, tokens in passes if tokens > 1) == 4 + 4 + 2  # what both begin with, then the rest of each
+    assert len({one.text for one in made}) > 6
 
-    def batches(asked: list[Request]) -> list[list[str]]:
-        found: list[list[str]] = []
-        engine(adapted, facts).generate(asked, decoding, lambda made: found.append([one.task_id for one in made]))
-        return found
 
-    whole = batches(requests)
-    assert [len(each) for each in whole] == {1: [4, 2], 2: [4, 4, 4], 5: [5] * 6}[n]
-    assert whole[0][0] == "hello world of many letters"
-    assert batches([each for each in requests if each.task_id not in whole[0]]) == whole[1:]
+def test_a_stopped_run_goes_on_to_the_same_answers(tmp_path: Path) -> None:
+    """Whatever was reported before it stopped; samples are drawn, and prompts differ in length."""
+    adapted, facts = adapted_tiny("gpt2", "prompt_tuning")
+    requests = [Request(prompt, prompt, 2, stop=("q",)) for prompt in (*PROMPTS, "abd")]
+    decoding = DecodingConfig(temperature=0.8, n=2, batch_size=3, max_new_tokens=12, seed=3)
+    wanted = engine(adapted, facts).generate(requests, decoding)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(made: Sequence[Generated]) -> None:
+        if kept.found and made:
+            raise StoppedError
+
+    kept = KeptEngine(engine(adapted, facts), tmp_path / "partial", {})
+    with pytest.raises(StoppedError):
+        kept.generate(requests, decoding, stop)
+    resumed = KeptEngine(engine(adapted, facts), tmp_path / "partial", {})
+    assert 0 < len(resumed.found) < len(wanted)
+    assert resumed.generate(requests, decoding) == wanted
 
 
 @pytest.mark.parametrize(("method", "virtual"), [("full", 0), ("prefix_tuning", 5), ("prompt_tuning", 5)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import multiprocessing
 import os
 import random
 import resource
@@ -28,9 +27,9 @@ import pytest
 from codetune.train.resume import CHECKPOINT
 from tests.exactness.test_training import metrics
 from tests.exactness.tortured import FINAL, METHODS, final, same, tortured
+from tests.forked import SERVER
 
 KINDS = ("kill -9", "SIGTERM", "full disk", "cut short", "flipped byte")
-SERVER = multiprocessing.get_context("forkserver")
 
 
 class Torture:
@@ -134,11 +133,6 @@ class Torture:
 
 def _begin(folder: Path, method: str, steps: int, say: Connection) -> None:
     sys.exit(tortured(folder, method, steps, say.send))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def preloaded() -> None:
-    SERVER.set_forkserver_preload(["tests.exactness.tortured"])
 
 
 def test_ended_in_every_way_and_started_again_it_is_the_undisturbed_run(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -32,6 +31,7 @@ from codetune.train.resume import CHECKPOINT, Progress
 from codetune.train.run import METRICS, Material, Run
 from tests.exactness.tiny import FAMILIES, METHODS, PAIRS, VOCAB, tiny
 from tests.exactness.wide import wide
+from tests.forked import Forked
 
 RATES = {
     "full": 3e-3, "lora": 2e-2, "rslora": 2e-2, "dora": 2e-2, "pissa": 1e-2, "lora_plus": 2e-3, "vera": 5e-2, "ia3": 5e-2,
@@ -147,22 +147,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(method: str, optimizer: 
     assert_equal_runs(again, whole, train(again), wanted)
 
 
-KILLED = """
-import os, signal, sys, pathlib
-from tests.exactness.test_training import at_step, make_run, train
-run = make_run(pathlib.Path(sys.argv[1]), checkpoint_every_s=1e-9)
-run.report = at_step(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
-train(run)
-"""
+def killed_in_step_5(folder: Path) -> None:
+    run = make_run(folder, checkpoint_every_s=1e-9)
+    run.report = at_step(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    train(run)
 
 
 def test_a_killed_process_costs_nothing(tmp_path: Path) -> None:
     """kill -9, in a process of its own."""
     whole = make_run(tmp_path / "whole")
     wanted = train(whole)
-    repository = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], cwd=repository, timeout=120)
-    assert done.returncode == -signal.SIGKILL
+    assert Forked(killed_in_step_5, tmp_path / "killed").ended().returncode == -signal.SIGKILL
     again = make_run(tmp_path / "killed")
     first: list[int] = []
     again.report = lambda progress, steps: first.append(progress.step)

@@ -138,8 +138,8 @@ def test_calls_are_compared_by_value(sandbox: Sandbox) -> None:
 
 
 def test_scripts_are_compared_by_what_they_print(sandbox: Sandbox) -> None:
-    def result(program: str, *tests: StdioTest) -> Any:
-        return next(sandbox.check([(program, Problem("t", tests=tests, timeout_s=1.0))]))
+    def result(program: str, *tests: StdioTest, timeout_s: float = 1.0) -> Any:
+        return next(sandbox.check([(program, Problem("t", tests=tests, timeout_s=timeout_s))]))
 
     program = "n = int(input())\nif __name__ == '__main__':\n    print(n * 2, ' ')\n    print()\n"
     assert result(program, StdioTest("2\n", "4"), StdioTest("5", "10\n\n")).tests_passed == 2
@@ -150,7 +150,7 @@ def test_scripts_are_compared_by_what_they_print(sandbox: Sandbox) -> None:
     assert result("print(1)\nraise SystemExit(1)\n", StdioTest("", "1")).verdict is Verdict.EXCEPTION
     assert result("print(1, flush=True)\nimport os; os._exit(0)\n", StdioTest("", "1")).verdict is Verdict.KILLED
     assert result("print(1)\n1/0\n", StdioTest("", "1")).verdict is Verdict.EXCEPTION
-    assert result("import time\ntime.sleep(9)\n", StdioTest("", "1")).verdict is Verdict.TIMEOUT_WALL
+    assert result("import time\ntime.sleep(9)\n", StdioTest("", "1"), timeout_s=0.1).verdict is Verdict.TIMEOUT_WALL
     assert result("import sys\nprint(len(sys.stdin.read()))\n", StdioTest("x" * 200_000, "200000")).verdict is Verdict.PASSED
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from codetune.cli.main import run
 from codetune.config import StudyRecipe, TrainRecipe, validate
-from codetune.generate import engine
+from codetune.generate import lane
 from codetune.methods import Adapted
 from codetune.records import Json
 from codetune.runs import read_json, read_rows, write_json
@@ -249,9 +249,8 @@ def test_a_healthy_cell_has_no_diagnosis_and_every_gate_holds(cell: CellConfig) 
 def test_padding_that_is_seen(cell: CellConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention without the mask over the padding."""
     monkeypatch.setattr(
-        engine._Batch, "_seen",
-        lambda self, positions: torch.ones(len(self.live), positions.shape[1], self.columns, dtype=torch.bool),
-    )  # fmt: skip
+        lane.Lane, "_seen", lambda self, positions, end: torch.ones(*positions.shape, end, dtype=torch.bool)
+    )
     found = again(cell)
     assert causes(found)[0] == "padding"
     assert "in a batch than alone, in fp32" in found[0].evidence

@@ -23,7 +23,7 @@ from codetune.train.parallel import ALONE, Group, joined
 from codetune.train.run import METRICS, Run
 from tests.exactness.test_training import DROPOUT, at_step, interrupt, losses, make_run
 
-STEPS = 20
+STEPS = 12
 FAMILIES = ("gpt2", "llama")
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 METHODS = ("full", "lora", "prefix_tuning", "prompt_tuning")
@@ -34,7 +34,7 @@ STOPPED_AT = 7
 def run_of(
     folder: Path, parallel: str, group: Group = ALONE, family: str = "llama", method: str | MethodConfig = "full", **config: Any
 ) -> Run:
-    """A run of 20 steps, of three rows or so each."""
+    """A run of 12 steps, of three rows or so each."""
     run = dataclasses.replace(make_run(folder, family, method, steps=STEPS, parallel=parallel, **config), group=group)
     run.spread()
     return run

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from codetune.train.monitor import due, validation_loss
 from codetune.train.resume import Progress
 from codetune.train.run import METRICS, SAMPLES, Reading, Run, Sampler
 from tests.exactness.test_training import DROPOUT, STEPS, assert_equal_runs, at_step, examples, interrupt, make_run, validated_on, weights
+from tests.forked import Forked
 
 
 def sampled(run: Run, read: Callable[[Adapted], Reading], times: int = STEPS) -> Run:
@@ -159,24 +158,20 @@ def test_a_stopped_run_has_no_answer_twice(tmp_path: Path) -> None:
             assert getattr(progress, field.name) == getattr(wanted, field.name), field.name
 
 
-KILLED = """
-import os, signal, sys, pathlib
-from tests.train.test_monitor import disturbing, sampled, train, watched
-run, seen = watched(pathlib.Path(sys.argv[1])), []
-def read(adapted):
-    seen.append(1)
-    return os.kill(os.getpid(), signal.SIGKILL) if len(seen) == 5 else disturbing(adapted)
-train(sampled(run, read))
-"""
+def killed_in_its_fifth_answer(folder: Path) -> None:
+    seen = []
+
+    def read(adapted: Any) -> Any:
+        seen.append(1)
+        return os.kill(os.getpid(), signal.SIGKILL) if len(seen) == 5 else disturbing(adapted)
+
+    train(sampled(watched(folder), read))
 
 
 def test_killed_while_it_answers_it_goes_on(tmp_path: Path) -> None:
     whole = watched(tmp_path / "whole")
     wanted = train(whole)
-    repository = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": str(repository)}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], cwd=repository, env=environment, timeout=120)
-    assert done.returncode == -signal.SIGKILL
+    assert Forked(killed_in_its_fifth_answer, tmp_path / "killed").ended().returncode == -signal.SIGKILL
     again = watched(tmp_path / "killed")
     assert_equal_runs(again, whole, train(again), wanted)
     assert read_rows(again.folder / SAMPLES) == read_rows(whole.folder / SAMPLES)

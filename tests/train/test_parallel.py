@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import random
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from codetune.errors import UserError
 from codetune.train.group_checkpoints import SHARDS
@@ -19,9 +19,9 @@ from codetune.train.launch import refuse_processes
 from codetune.train.plan import share_of
 from codetune.train.sharded import refuse_what_cannot_be_sharded
 from tests.exactness.tiny import adapted_tiny
-from tests.train.in_processes import CELLS, DTYPES, STEPS, STOPPED_AT, curve, run_of, stopped
+from tests.forked import Forked
+from tests.train.in_processes import CELLS, DTYPES, STEPS, STOPPED_AT, curve, main, run_of, stopped
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = {"float64": 1e-9, "float32": 1e-6}  # relative; a float64 loss is of size 5
 
 
@@ -30,14 +30,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parallel")
 
 
+def two(folder: Path) -> None:
+    """As `torchrun --standalone --nproc-per-node 2` does it, but that torch is loaded already."""
+    elastic_launch(LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"), main)(folder)
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Callable[[str, str, str], dict[str, Any]]:
+    """What one process makes of a cell, which is asked for once sharded and once not."""
+    return functools.cache(
+        lambda family, method, dtype: curve(
+            run_of(folder / "alone" / family / method / dtype, "ddp", family=family, method=method, dtype=DTYPES[dtype])
+        )
+    )
+
+
 @pytest.fixture(scope="module")
 def found(folder: Path) -> list[dict[str, Any]]:
-    """What two processes, started by torchrun, report each; one of their runs goes on from what one process left."""
+    """What two processes, started by torchrun's own agent, report each; one of their runs goes on from what one process left."""
     stopped(run_of(folder / "resumed" / "from-one", "fsdp", dtype=torch.float64, checkpoint_every_s=1e-9))
-    torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, "-m", "tests.train.in_processes", str(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=900)
+    done = Forked(two, folder).ended(900)
     assert done.returncode == 0, done.stderr[-4000:]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
@@ -52,9 +64,9 @@ def assert_same_training(one: dict[str, Any], other: dict[str, Any], tolerance: 
 @pytest.mark.parametrize(("family", "method", "dtype"), CELLS)
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_train_as_one(
-    found: list[dict[str, Any]], parallel: str, family: str, method: str, dtype: str, tmp_path: Path
+    found: list[dict[str, Any]], alone: Callable[[str, str, str], dict[str, Any]], parallel: str, family: str, method: str, dtype: str
 ) -> None:
-    wanted = curve(run_of(tmp_path, "ddp", family=family, method=method, dtype=DTYPES[dtype]))
+    wanted = alone(family, method, dtype)
     first, second = (each[parallel][f"{family}/{method}/{dtype}"] for each in found)
     assert len(wanted["losses"]) == STEPS
     assert len(set(wanted["losses"])) == STEPS

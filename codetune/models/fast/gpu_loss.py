@@ -17,6 +17,7 @@ from codetune.batches import IGNORED
 from codetune.models.attention import fused_kernels
 from codetune.models.fast.gpu_liger import kinds_on
 from codetune.models.fast.gpu_proof import failure
+from codetune.models.fast.products import PLAIN_LINEARS
 
 _MARK = "_codetune_fused_loss"
 # What some families do to logits after the head: any of them, and the fused loss is not theirs.
@@ -32,7 +33,7 @@ def covered(model: Any) -> bool:
     """Whether the model's logits are its head's output and nothing else. A method may have changed the head since the model was made."""
     head = model.get_output_embeddings()
     scaled = any(getattr(model.config, name, None) for name in _SCALINGS) or getattr(model, "final_logits_bias", None) is not None
-    return type(head) is torch.nn.Linear and "forward" not in vars(head) and not head._forward_hooks and not scaled
+    return type(head) in PLAIN_LINEARS and "forward" not in vars(head) and not head._forward_hooks and not scaled
 
 
 def fused_loss(model: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
