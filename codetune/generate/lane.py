@@ -17,14 +17,13 @@ from codetune.generate.cache import PreallocatedCache
 from codetune.generate.live import Piece, TokenLogprob
 from codetune.generate.sampling import choose
 from codetune.generate.slots import KeysValues, SlotCache
-from codetune.generate.waves import Waves
+from codetune.generate.waves import Waves, blocks
 from codetune.generate.writing import Reader
 from codetune.methods import SoftPrompt
 from codetune.models.attention import BLOCKS, DOCUMENTS
 from codetune.models.forward import as_taken, logits_of, prefix_cache
+from codetune.models.machine import prefill_tokens
 from codetune.models.several import Tree, Voice
-
-PREFILL_TOKENS = 4096  # of prompts that are run in one pass, padding included; a longer one goes alone
 
 Question = tuple[str, tuple[int, ...]]  # a voice's name and a prompt, or its beginning
 
@@ -68,7 +67,7 @@ class Row:
 def fits(rows: Sequence[Row], row: Row) -> bool:
     """Whether a row's prompt may be run in one pass with those of `rows`."""
     widest = max(len(one.prompt) - one.shared for one in (*rows, row))
-    return not rows or widest * (len(rows) + 1) <= PREFILL_TOKENS
+    return not rows or widest * (len(rows) + 1) <= prefill_tokens(row.voice.tree.model.device.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ class Lane:
         lengths = [row.length for row in rows]
         tokens = torch.tensor([row.ids[-1] for row in rows], device=self.device)[:, None]
         positions = torch.tensor(lengths, device=self.device)[:, None]
-        hidden = self._run(rows, 0, positions, max(lengths) + 1, self._waves.blocks(lengths), input_ids=tokens)
+        hidden = self._run(rows, 0, positions, max(lengths) + 1, blocks(lengths), input_ids=tokens)
         return self._choose(0, hidden[:, -1])
 
     def leave(self, gone: Sequence[Row]) -> None:
@@ -197,14 +196,15 @@ class Lane:
             self.cache.fill(slots, self._lead(rows[slots[0] - first].voice, shared))
 
     def _run(
-        self, rows: Sequence[Row], first: int, positions: torch.Tensor, end: int, blocks: Sequence[tuple[int, int, int]] | None,
+        self, rows: Sequence[Row], first: int, positions: torch.Tensor, end: int, parts: Sequence[tuple[int, int, int]] | None,
         **inputs: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
         """The decoder's last hidden states, [rows, tokens, hidden size], of tokens at `positions` [rows, tokens], slots from `first` on."""
         self._say_whose(rows)
-        self.cache.at(first, positions, end)
+        same = parts is None and len({row.lead for row in rows}) == 1  # prompts that all begin at one column
+        self.cache.at(first, positions, end, rows[0].lead if same else None)
         seen = as_taken(self._seen(positions, end)[:, None], self.model)
-        more = {BLOCKS: blocks} if blocks and len(blocks) > 1 and self.model.config._attn_implementation == DOCUMENTS else {}
+        more = {BLOCKS: parts} if parts and len(parts) > 1 and self.model.config._attn_implementation == DOCUMENTS else {}
         decoder = getattr(self.model, self.model.base_model_prefix)
         out = decoder(past_key_values=self.cache, use_cache=True, attention_mask=seen, position_ids=positions, **inputs, **more)
         hidden: torch.Tensor = out.last_hidden_state

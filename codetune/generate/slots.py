@@ -20,11 +20,15 @@ KeysValues = Sequence[tuple[torch.Tensor, torch.Tensor]]  # per layer, [kv heads
 
 @dataclass(slots=True)
 class _Pass:
-    """Where the coming pass writes: slots `first` and following, at `columns` [slots, tokens]; `end` is after the last of these."""
+    """Where the coming pass writes: slots `first` and following, at `columns` [slots, tokens]; `end` is after the last of these.
+
+    `start` is set where every slot's columns are those from there on.
+    """
 
     first: int
     columns: torch.Tensor
     end: int
+    start: int | None = None
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
@@ -40,10 +44,14 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
         now = self.cache.now
         count = key_states.shape[0]
         self.hold(key_states, value_states)
-        slots = torch.arange(now.first, now.first + count, device=key_states.device)[:, None]
-        self.keys[slots, :, now.columns] = key_states.transpose(1, 2)
-        self.values[slots, :, now.columns] = value_states.transpose(1, 2)
         rows = slice(now.first, now.first + count)
+        if now.start is not None:
+            self.keys[rows, :, now.start : now.end] = key_states
+            self.values[rows, :, now.start : now.end] = value_states
+        else:
+            slots = torch.arange(now.first, now.first + count, device=key_states.device)[:, None]
+            self.keys[slots, :, now.columns] = key_states.transpose(1, 2)
+            self.values[slots, :, now.columns] = value_states.transpose(1, 2)
         return self.keys[rows, :, : now.end], self.values[rows, :, : now.end]
 
     def get_seq_length(self) -> int:
@@ -94,10 +102,10 @@ class SlotCache(Cache):  # type: ignore[misc]
         if columns > self.columns:
             self.columns = min(self.limit, max(columns + _STEP, 2 * self.columns))
 
-    def at(self, first: int, columns: torch.Tensor, end: int) -> None:
-        """Where the coming pass writes: slots from `first` on, at `columns` [slots, tokens], all before `end`."""
+    def at(self, first: int, columns: torch.Tensor, end: int, start: int | None = None) -> None:
+        """Where the coming pass writes: slots from `first` on, at `columns` [slots, tokens], all before `end`; see `_Pass`."""
         self.reserve(first + columns.shape[0], end)
-        self.now = _Pass(first, columns, end)
+        self.now = _Pass(first, columns, end, start)
 
     def fill(self, slots: list[int], lead: KeysValues) -> None:
         """Rows that begin with these keys and values."""

@@ -1,13 +1,14 @@
-"""Which rows of a batch joined together: they are about equally long, so attention reads each wave's columns and no further.
+"""Which rows of a batch joined together, and which are about equally long: attention reads the columns that such rows have and no further.
 
-Without that the longest row of all decides how many columns are read of every other one.
+Without that the longest row of all decides how many columns are read of every other one, and reading them is most of a step's work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_PASS_COLUMNS = 192  # an attention call of its own costs as much as reading so many columns of a row
+_CALL_COLUMNS = 128  # an attention call of its own costs as much as reading so many columns of a row
+_FEWEST = 8  # rows that are looked at together
 
 
 class Waves:
@@ -45,30 +46,27 @@ class Waves:
         self._sizes = [size for size in self._sizes if size]
         return moves
 
-    def blocks(self, lengths: Sequence[int]) -> list[tuple[int, int, int]]:
-        """(first row, row after the last, columns) for attention in parts, where rows of these lengths each add one column.
 
-        >>> waves = Waves()
-        >>> waves.join(1), waves.join(9), waves.join(2)
-        (None, None, None)
-        >>> waves.blocks([99] + [9] * 9 + [8] * 2)
-        [(0, 1, 100), (1, 12, 10)]
-        """
-        found: list[tuple[int, int, int]] = []
-        start = 0
-        for size in self._sizes:
-            stop, end = start + size, max(lengths[start : start + size]) + 1
-            if found and _together(found[-1], size, end):
-                first, _, before = found.pop()
-                found.append((first, stop, max(before, end)))
-            else:
-                found.append((start, stop, end))
-            start = stop
-        return found
+def blocks(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(first row, row after the last, columns) for attention in parts, where rows of these lengths each add one column.
+
+    >>> blocks([99] * 8 + [9] * 20 + [8] * 2)
+    [(0, 8, 100), (8, 30, 10)]
+    """
+    found: list[tuple[int, int, int]] = []
+    for start in range(0, len(lengths), _FEWEST):
+        stop = min(start + _FEWEST, len(lengths))
+        end = max(lengths[start:stop]) + 1
+        if found and _together(found[-1], stop - start, end):
+            first, _, before = found.pop()
+            found.append((first, stop, max(before, end)))
+        else:
+            found.append((start, stop, end))
+    return found
 
 
 def _together(block: tuple[int, int, int], size: int, end: int) -> bool:
     """Whether one call for a block and the rows after it costs less than two."""
     first, stop, before = block
     more = max(before - end, 0) * size + max(end - before, 0) * (stop - first)
-    return more <= _PASS_COLUMNS
+    return more <= _CALL_COLUMNS

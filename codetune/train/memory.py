@@ -38,7 +38,7 @@ from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
 from codetune.models.forward import logits_of, summed_loss
 from codetune.models.load import no_dropout
-from codetune.models.machine import process_bytes
+from codetune.models.machine import prefill_tokens, process_bytes
 from codetune.models.offloading import offloaded_bytes
 from codetune.models.outline import Outline, outline_of, without_data
 from codetune.models.seq2seq import Pairs, answer_states, pairs_of
@@ -123,7 +123,7 @@ def forecast_memory(
     return MemoryForecast(
         process=process, **parts, optimiser=found.optimiser, kernels=_kernel_bytes(outline, train, set(passes), gpu),
         loading=process + base, reloading=process + found.resident,
-        generation=process + found.resident + _generation_bytes(outline, method, train, decoding or DecodingConfig(), 4),
+        generation=process + found.resident + _generation_bytes(outline, method, train, decoding or DecodingConfig(), gpu),
         disk=_disk_bytes(outline, method, train, found),
     )  # fmt: skip
 
@@ -279,15 +279,16 @@ def _kernel_bytes(outline: Outline, train: TrainConfig, passes: set[Pass], gpu: 
     return min(kernels, KERNELS_KEPT) * KERNEL_BYTES
 
 
-def _generation_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, decoding: DecodingConfig, width: int) -> int:
-    """Keys and values of a batch, its logits while a token is chosen, and the prompts' pass through the widest layer."""
+def _generation_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, decoding: DecodingConfig, gpu: bool) -> int:
+    """In float32: keys and values of a batch, its logits while a token is chosen, and a pass of prompts through the widest layer."""
     family, virtual = outline.family, getattr(method, "num_virtual_tokens", 0)
     prompt = min(train.max_seq_len, family.max_positions - virtual - 1)
     capacity = min(virtual + prompt + decoding.max_new_tokens, family.max_positions)
     cache = 2 * family.num_layers * family.kv_heads * family.head_dim * capacity
     widest = max(linear.outputs for linear in outline.linears)
-    pass_through = prompt * (4 * family.hidden_size + 3 * widest) + prompt * capacity // 2
-    return decoding.batch_size * width * (cache + pass_through + 3 * family.vocab_size)
+    tokens = min(decoding.batch_size * prompt, max(prompt, prefill_tokens("cuda" if gpu else "cpu")))
+    pass_through = tokens * (4 * family.hidden_size + 3 * widest + capacity // 2)
+    return 4 * (decoding.batch_size * (cache + 3 * family.vocab_size) + pass_through)
 
 
 def _disk_bytes(outline: Outline, method: MethodConfig, train: TrainConfig, found: _Sums) -> int:

@@ -113,7 +113,7 @@ def test_sampling_depends_on_the_seed_and_not_on_the_batch() -> None:
 
 @pytest.mark.parametrize("method", KINDS)
 def test_attention_in_blocks_is_attention_over_all_columns(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a call of its own costs nothing every wave is a block, and rows move into the places of those that ended."""
+    """Where a call of its own costs nothing every two rows are a block, and rows move into the places of those that ended."""
     adapted, facts = adapted_tiny("llama", method)
     adapted.root.eval()
     seen: list[int] = []
@@ -123,7 +123,8 @@ def test_attention_in_blocks_is_attention_over_all_columns(method: str, monkeypa
         seen.append(len(query))
         return whole(module, query, *args, **kwargs)
 
-    monkeypatch.setattr(waves, "_PASS_COLUMNS", 0)
+    monkeypatch.setattr(waves, "_CALL_COLUMNS", 0)
+    monkeypatch.setattr(waves, "_FEWEST", 2)
     monkeypatch.setattr(attention, "sdpa_attention_forward", noted)
     prompts = [*PROMPTS, *(prompt[::-1] for prompt in PROMPTS), "ab", "bc"]
     requests = [Request(str(number), prompt) for number, prompt in enumerate(prompts)]
