@@ -11,6 +11,7 @@ python -m bench duplicates
 python -m bench packing
 python -m bench data
 python -m bench memory
+python -m bench gpu
 python -m bench soft-prompts
 python -m bench audit
 python -m bench statistics
@@ -43,6 +44,7 @@ from bench import (
     every,
     execution,
     generation,
+    gpu,
     memory,
     mend,
     packed_prompts,
@@ -66,7 +68,7 @@ from codetune.errors import UserError
 BENCHMARKS = {
     "all": every, "step": step, "training": training, "codebleu": codebleu, "execution": execution, "attacks": attacks,
     "duplicates": duplicates, "packing": packing, "packed-prompts": packed_prompts,
-    "data": data, "memory": memory, "scaling": scaling, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
+    "data": data, "memory": memory, "gpu": gpu, "scaling": scaling, "soft-prompts": soft_prompts, "audit": audit, "statistics": statistics,
     "generation": generation, "serve-fuzz": serve_fuzz, "serve-load": serve_load, "serving": serving, "mend": mend,
     "study": study, "quickstart": quickstart, "startup": startup,
 }  # fmt: skip

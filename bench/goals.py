@@ -74,11 +74,11 @@ GOALS = (
         (Target("TRL+PEFT, padded: its only correct mode", 3, 5, limit_is="fill"),),
     ),
     Goal(
-        "G4", "LoRA of a 7B model on an H200, tokens/s", "gpu-step",
+        "G4", "LoRA of a 7B model on an H200, tokens/s", "gpu",
         (Target("TRL+PEFT defaults", 1.8, 2.5, limit_is="28.8k tokens/s at 790 TFLOP/s", where="GPU"),),
     ),
     Goal(
-        "G5", "share of the matrix rate measured in the same run", "gpu-step",
+        "G5", "share of the matrix rate measured in the same run", "gpu",
         (
             Target("cuBLAS bf16, 7B LoRA", 0.60, 0.72, 1, unit="%", where="GPU"),
             Target("cuBLAS bf16, 7B full", 0.60, 0.75, 1, unit="%", where="GPU"),

@@ -107,7 +107,7 @@ def test_all_runs_what_needs_no_gpu_and_is_there() -> None:
     assert names[0] == "step"
     assert set(names[-3:]) == {"scaling", "quickstart", "startup"}
     assert set(names) <= set(BENCHMARKS)
-    assert "gpu-step" not in names
+    assert "gpu" not in names
     assert wanted("packing,step") == ["step", "packing"]
     with pytest.raises(UserError, match="did you mean 'step'"):
         wanted("stepp")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from codetune.models.fast.gpu_proof import failure
+from codetune.models.fast.numbers import product_type
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 _ROTARY = "apply_rotary_pos_emb"
@@ -78,7 +79,8 @@ class _Norm(_WithKernel):
         if not _taken(hidden_states, self.weight):
             plain: torch.Tensor = super().forward(hidden_states)  # type: ignore[misc]  # the layer's class comes next
             return plain
-        return self.kernel(hidden_states, self.weight, self.variance_epsilon)
+        # In the numbers of the products that follow, once for all of them: each would keep a copy of its own.
+        return self.kernel(hidden_states, self.weight, self.variance_epsilon).to(product_type(hidden_states))
 
 
 class _GatedMlp(_WithKernel):

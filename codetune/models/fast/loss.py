@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from codetune.models.attention import fused_kernels
 from codetune.models.fast.numbers import narrowed, plainly, product_type
 from codetune.models.fast.products import multiply
 
 TOKENS, LEARNING_TOKENS = 256, 1024  # at once: fewer make slow products; a head that learns is added to after each such part
 WIDE_LOGITS = 1 << 19  # logits in full precision at once: they stay in a core's cache
+GPU_TOKENS = 2048  # on a GPU, all of them in full precision at once: there each operation's start costs more than memory's distance
 
 
 class CutCrossEntropy(torch.autograd.Function):
@@ -30,11 +32,13 @@ class CutCrossEntropy(torch.autograd.Function):
             total = torch.zeros((), dtype=wide, device=states.device)
             of_states = torch.empty_like(narrow) if learns[0] else None
             of_head: torch.Tensor | None = None
-            size = LEARNING_TOKENS if learns[1] else TOKENS
+            on_gpu = states.device.type != "cpu" or fused_kernels.get()
+            size = GPU_TOKENS if on_gpu else LEARNING_TOKENS if learns[1] else TOKENS
+            at_once = size if on_gpu else max(16, WIDE_LOGITS // len(weight))
             room = narrow.new_empty(min(size, len(labels)), len(weight))  # once: a system takes its time to give so much memory
             for part in (slice(at, at + size) for at in range(0, len(labels), size)):
                 logits = multiply(narrow[part], weight.t(), room[: len(labels[part])])
-                total += _loss_and_gradient(logits, labels[part].clamp(min=0)[:, None], counted[part], wide, any(learns))
+                total += _loss_and_gradient(logits, labels[part].clamp(min=0)[:, None], counted[part], wide, any(learns), at_once)
                 if of_states is not None:
                     of_states[part] = multiply(logits, weight).mul_(counted[part])
                 if learns[1]:
@@ -56,10 +60,12 @@ class CutCrossEntropy(torch.autograd.Function):
 
 
 def _loss_and_gradient(
-    logits: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor, wide: torch.dtype, gradient: bool
+    logits: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor, wide: torch.dtype, gradient: bool, size: int
 ) -> torch.Tensor:
-    """The summed loss of logits [tokens, vocabulary], computed in `wide`; the logits become the gradient, where one is wanted."""
-    total, size = torch.zeros((), dtype=wide, device=logits.device), max(16, WIDE_LOGITS // logits.shape[1])
+    """The summed loss of logits [tokens, vocabulary], computed in `wide`, `size` tokens at once; the logits become the gradient, where
+    one is wanted.
+    """
+    total = torch.zeros((), dtype=wide, device=logits.device)
     for part in (slice(at, at + size) for at in range(0, len(labels), size)):
         scores, label = logits[part].to(wide), labels[part]
         largest, right = scores.amax(-1, keepdim=True), scores.gather(1, label)
