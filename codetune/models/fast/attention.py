@@ -119,7 +119,7 @@ def _blocks(width: int) -> list[tuple[int, int]]:
 
 
 def _shares(q: torch.Tensor, k: torch.Tensor, scaling: float) -> torch.Tensor:
-    """softmax(s Q K^T) [batch, groups x queries, keys] of queries [batch, groups, queries, size], of which the last keys come after some."""
+    """softmax(s Q K^T) [batch, groups x queries, keys] of queries [batch, groups, queries, size], who are the last of the keys."""
     groups, queries = q.shape[1:3]
     later = torch.full((queries, queries), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
     hidden = torch.nn.functional.pad(later, (k.shape[1] - queries, 0)).repeat(groups, 1)[None]
