@@ -3,10 +3,10 @@
     python -m bench step [--tiny] [--methods lora] [--steps 2] [--repeats 2] [--out results.json]
 
 GPT-2 124M's shape with its vocabulary, random weights, LoRA of rank 8 on all linear layers, or full fine-tuning. A step is 8 rows of 512
-text tokens, full to the brim, all under the loss: 8 rows a pass for the peers (TRL's default batch), 4 for codetune (its own). The same weights,
-tokens, steps and AdamW for all; a process of one thread each, in turns, the fastest counts (bench/turns.py); the first step warms up.
-A share is of the fastest bf16 product that was seen in the same run: operations that the step needs (as `codetune plan` counts them: none
-twice, attention over whole rows) per CPU second, over the rate.
+text tokens, full to the brim, all under the loss: 8 rows a pass for the peers (TRL's default batch), 4 for codetune (its own default). The
+same weights, tokens, steps and AdamW for all; a process of one thread each, in turns, the fastest counts (bench/turns.py); the first step
+warms up. A share is of the fastest bf16 product that was seen in the same run: operations that the step needs (as `codetune plan` counts
+them: none twice, attention over whole rows) per CPU second, over the rate.
 """
 
 from __future__ import annotations
