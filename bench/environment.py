@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -19,12 +20,20 @@ def peers_python(name: str = "peers") -> Path:
     """The interpreter of a peers' environment, `bench/.venv-<name>` from the pins in `bench/<name>.txt`.
 
     Made on first use and again whenever the pins change. A line `# pip: OPTIONS` among them gives pip these options. TORCH_INDEX
-    names an index for torch, as in the Makefile (the CPU build is much smaller). Raises UserError if that fails.
+    names an index for torch, as in the Makefile (the CPU build is much smaller). Several processes that ask at once make it once.
+    Raises UserError if that fails.
     """
     pins, folder = HERE / f"{name}.txt", HERE / f".venv-{name}"
     python, stamp, wanted = folder / "bin" / "python", folder / "installed.sha256", hashlib.sha256(pins.read_bytes()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return python
+    with folder.resolve().with_suffix(".lock").open("w") as lock:  # the place itself, where the folder is a link to another checkout's
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+            _make(pins, folder, python)
+            stamp.write_text(wanted)
+    return python
+
+
+def _make(pins: Path, folder: Path, python: Path) -> None:
     lines = pins.read_text().splitlines()
     torch = [line for line in lines if line.startswith("torch==")]
     options = [word for line in lines if line.startswith("# pip: ") for word in line.removeprefix("# pip: ").split()]
@@ -35,8 +44,6 @@ def peers_python(name: str = "peers") -> Path:
     if torch:
         _run([*pip, *(["--extra-index-url", index] if index else []), *torch])
     _run([*pip, *options, "-r", str(pins)])
-    stamp.write_text(wanted)
-    return python
 
 
 def say(line: str) -> None:

@@ -1,6 +1,6 @@
 """A study of eight runs on one base, from the shell to the report, against TRL+PEFT scripts one after the other: wall clock, start-up in.
 
-    python -m bench study [--model gpt2-shape] [--steps 5] [--tiny] [--out study.json]
+    python -m bench study [--model gpt2-shape] [--steps 10] [--tiny] [--out study.json]
 
 Eight LoRA runs, four learning rates by two seeds. Ours is `codetune study run`, as many cells at once as there are cores, with all that a
 study does besides: its base row, reloading, gates, answers, the report. The peer's is a process per run on all cores, as a TRL user's
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bench.study_material import Both
 
 WHAT = "A study of eight runs on one base, start-up included, against TRL+PEFT one after the other."
-HOW_LONG = "About 10 minutes on two idle cores; --tiny two minutes."
+HOW_LONG = "About 15 minutes on two idle cores; --steps 5 ten; --tiny two."
 SYSTEMS = {
     "defaults": System("TRL+PEFT defaults", peer=True, precision="bf16", checkpointing=True, about="bf16 autocast, checkpointing"),
     "no-checkpointing": System("TRL+PEFT, no checkpointing", peer=True, precision="bf16"),
@@ -43,7 +43,7 @@ SYSTEMS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="gpt2-shape", help="a folder, codetune-base, tiny, or gpt2-shape (124M random weights)")
-    parser.add_argument("--steps", type=int, default=5, help="optimiser steps of each run, of 32 pairs")
+    parser.add_argument("--steps", type=int, default=10, help="optimiser steps of each run, of 32 pairs")
     parser.add_argument("--peer", choices=sorted(SYSTEMS), default="defaults", help="how TRL trains")
     parser.add_argument("--tiny", action="store_true", help="a toy model and two steps: whether all works, no figure to keep")
     parser.add_argument("--out", type=Path, default=None, help="write the record here, as JSON")

@@ -18,7 +18,7 @@ from codetune.data.tokenise import TokenisedExamples
 
 PADDING = 0  # document number of padding
 WIDTH_STEP = 32  # widths are rounded up: kernels are compiled anew, and kept, for every new shape
-TARGET_STEP = 128  # so are numbers of targets
+TARGET_STEP = 32  # so are numbers of targets
 IGNORED = -100  # the label of what is no target
 
 

@@ -49,9 +49,11 @@ class TrainConfig(Config):
         description="bf16: products in bf16, trained weights and optimiser in fp32; bf16_weights: all weights in bf16, updated with "
         "stochastic rounding, for what would not fit; auto: bf16 where the machine computes in it, else fp32",
     )
-    activation_checkpointing: bool = Field(
-        False, description="compute layers twice instead of keeping what they computed; a stopped run may go on with it"
-    )
+    activation_checkpointing: bool | Literal["auto"] = Field(
+        False,
+        description="compute layers twice instead of keeping what they computed; auto: where the forecast says that the run would not fit "
+        "otherwise; a stopped run may go on with it",
+    )  # fmt: skip
     offload_frozen_weights: bool = Field(
         False, exclude_if=lambda chosen: not chosen,
         description="keep the layers' frozen weights in main memory and copy them to the GPU layer by layer, the next while one computes: "
@@ -102,6 +104,11 @@ class TrainConfig(Config):
     def tokens(self, of_the_data: int) -> int:
         """Text tokens to be seen, of data that has so many in one pass."""
         return self.train_tokens if self.epochs is None else max(1, round(self.epochs * of_the_data))
+
+    @property
+    def layers_twice(self) -> bool:
+        """Whether layers are computed twice; `auto` is no, until a run has settled it."""
+        return self.activation_checkpointing is True
 
     def part(self, share: float) -> TrainConfig:
         """The same with a share of the budget."""

@@ -25,6 +25,7 @@ DOCUMENTS = "codetune_documents"
 PROVED = ("gpt2", "gpt_bigcode", "llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "starcoder2", "phi", "phi3", "gpt_neox")
 fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
+MOST_WORK = 2  # times the dense mask's, which SDPA does about as fast; on one CPU core the two cross between 1 and 2
 BLOCKS = "row_blocks"  # and that of rows which see so many columns and no more, where tokens are generated
 
 
@@ -55,6 +56,16 @@ def layout_of(batch: Batch, virtual: int, fast: bool = False) -> Layout:
     if fast and batch.places.device.type == "cpu" and not fused_kernels.get():
         moves = Moves.of(batch.places, batch.row, batch.back, batch.input_ids.shape[0])
     return Layout(batch.places, batch.row, batch.back, virtual, moves)
+
+
+def uneven(batch: Batch, virtual: int) -> bool:
+    """Whether the batch's documents, each as wide as the longest, are over twice the dense mask's work and memory.
+
+    So it is with one long document among many short ones. Shapes alone decide, as in a forecast.
+    """
+    documents, width = batch.places.shape
+    rows, tokens = batch.input_ids.shape
+    return documents * width * (virtual + width) > MOST_WORK * rows * tokens * (virtual + tokens)
 
 
 def document_attention(

@@ -52,7 +52,7 @@ def asked_of(method: MethodConfig, train: TrainConfig, processes: int = 1) -> tu
     wanted = {
         "packing": train.packing == "exact",
         "padding": train.packing == "padded",
-        "checkpointing": train.activation_checkpointing,
+        "checkpointing": train.layers_twice,
         "4-bit": isinstance(method, LoraSettings) and method.quantize == "nf4",
         train.parallel: processes > 1,
     }

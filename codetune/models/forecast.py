@@ -69,7 +69,7 @@ def forecast_seconds(
 
 def training_operations(outline: Outline, method: MethodConfig, train: TrainConfig, passes: Iterable[Pass]) -> int:
     """Operations of matrix products (a multiply-add is two) in these passes of a training, forward and backward; see the module."""
-    factor = (3 if isinstance(method, FullConfig) else 2) + train.activation_checkpointing
+    factor = (3 if isinstance(method, FullConfig) else 2) + train.layers_twice
     return sum(_operations(outline, method, one, factor) for one in passes)
 
 

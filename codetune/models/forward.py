@@ -8,7 +8,7 @@ import torch
 
 from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask
 from codetune.methods import Adapted, SoftPrompt
-from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of
+from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of, uneven
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
 from codetune.models.fast.gpu_attention import PACKED, packed_of
@@ -45,12 +45,14 @@ def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tenso
 def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str, Any]:
     """What keeps documents apart: their layout where the model's attention takes one, else the dense mask.
 
-    A layout for matrix products cannot express a sliding window that is shorter than a document; those for a GPU's kernels can.
+    The dense mask it is, too, where it is far less work (`attention.uneven`). A layout for matrix products cannot express a sliding window
+    that is shorter than a document; those for a GPU's kernels can.
     """
     virtual, queries = adapted.num_virtual_tokens, adapted.soft_prompt is SoftPrompt.EMBEDDINGS
     taken, window = adapted.model.config._attn_implementation, family.sliding_window
     layout: Any = packed_of(adapted.model, family, batch, virtual, queries, compute_dtype(adapted.model)) if taken == PACKED else None
-    if layout is None and taken in (DOCUMENTS, PACKED) and (window is None or batch.places.shape[1] + virtual <= window):
+    by_document = taken in (DOCUMENTS, PACKED) and (window is None or batch.places.shape[1] + virtual <= window)
+    if layout is None and by_document and not uneven(batch, virtual):
         layout = layout_of(batch, virtual, is_fast(adapted.model))
     if layout is not None:
         # A mask of four dimensions keeps transformers from making one; attention that takes layouts does not look at it.

@@ -156,6 +156,8 @@ class WeightStream:
 
     def settle(self) -> None:
         """Take over what is frozen now, as it is now. To be called, too, once values were changed in place: buffers are filled anew."""
+        if self._copies is not None:
+            self._copies.synchronize()  # what it reads, and what it writes to, may be let go here
         frozen = self._frozen()
         before: list[_Stored | None] = [*self._stored] or [None] * len(frozen)
         self._stored = [
@@ -172,6 +174,8 @@ class WeightStream:
 
     def release(self) -> None:
         """Let all weights go, here and on the device."""
+        if self._copies is not None:
+            self._copies.synchronize()
         self._stored, self._buffers = [], []
 
     def through(self, number: int, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -52,7 +52,7 @@ def _within(recipe: TrainRecipe, limit: float) -> tuple[TrainRecipe, Json]:
     basis = forecaster.basis(recipe)
     method = settled(recipe.method, outline_of(without_data(basis.config)))
     least = float("inf")
-    for twice in (recipe.train.activation_checkpointing, True):
+    for twice in (recipe.train.layers_twice, True):
         size = recipe.train.micro_batch_size
         while size:
             train = recipe.train.model_copy(update={"micro_batch_size": size, "activation_checkpointing": twice})

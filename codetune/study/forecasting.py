@@ -22,7 +22,7 @@ from codetune.models.forecast import Machine, Pass, forecast_seconds, largest, m
 from codetune.models.outline import load_outline, outline_of, settled, trained_parameters, without_data
 from codetune.models.published import is_here, published_config
 from codetune.train.dry_run import DryRun, documents_of, measured_in_child
-from codetune.train.fitting import Change, changes_that_fit, longest_batches
+from codetune.train.fitting import Change, changes_that_fit, longest_batches, settle_checkpointing
 from codetune.train.material import prepare, too_long
 from codetune.train.memory import MemoryForecast, forecast_memory
 from codetune.train.plan import micro_batches
@@ -101,6 +101,8 @@ class Forecaster:
         outline = outline_of(without_data(basis.config))
         require(basis.config, recipe.method, recipe.train)
         method = settled(recipe.method, outline)
+        chosen = recipe.model_copy(update={"method": method})
+        recipe = recipe.model_copy(update={"train": settle_checkpointing(chosen, basis.config, basis.longest, self.machine)[0].train})
         size = f"{method.size_key} {getattr(method, method.size_key)}" if isinstance(method, Sized) and method != recipe.method else ""
         require_fit(recipe.model_copy(update={"method": method}), outline.targets)
         trainable = trained_parameters(outline, method)

@@ -2,8 +2,9 @@
 
     python -m codetune.study.nursery FD THREADS        started by codetune.study.children
 
-What makes forking safe here: this process has one thread at the moment of a fork, has never computed anything in parallel (OpenMP's
-threads would be missing in the child, which would wait for them forever), and has not touched a GPU. A child does all that anew.
+What makes forking safe here: this process works in one thread (memory allocators and BLAS may have others, and see to them in a fork), has
+never computed anything in parallel (OpenMP's threads would be missing in the child, which would wait for them forever), and has not touched
+a GPU. A child does all that anew.
 What is shared is shared copy on write, so a child's results are those of a process of its own, bit for bit.
 """
 

@@ -21,6 +21,7 @@ from codetune.data.training import training_data
 from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.families import Family
+from codetune.models.forecast import machine_here
 from codetune.models.forward import summed_loss
 from codetune.models.load import LoadedModel
 from codetune.models.machine import hardware, peak_memory_bytes, process_bytes, versions
@@ -29,6 +30,7 @@ from codetune.records import Json
 from codetune.runs import locked, read_rows, spared, write_json
 from codetune.train.again import ended_by_bad_step, kept_result
 from codetune.train.checks import Watch, difference, eos_labels, probe_batch, probe_logits
+from codetune.train.fitting import longest_batches, settle_checkpointing
 from codetune.train.loop import train
 from codetune.train.material import prepare
 from codetune.train.monitor import validation_loss
@@ -91,6 +93,12 @@ def finetune(
         with group.leader_first():
             material = prepare(recipe, loaded)
         group.refuse_differing("models or data", f"{loaded.model_hash} {len(material.examples)} {material.steps}")
+        if recipe.train.activation_checkpointing == "auto":
+            found = settle_checkpointing(recipe, loaded.model.config, longest_batches(material, recipe.train), machine_here(recipe.device))
+            recipe, chosen = group.share(found)
+            notes = (notes or {}) | {"activation_checkpointing": chosen}
+            if group.leads:
+                warn(chosen)
         told = spared(report or (lambda *_: None)), spared(warn)
         run = Run(Adapted(loaded.model, "base"), loaded.family, material, recipe.train, recipe.method.learning_rate, folder, *told, group)
         with memory_limits(folder, shortage_of(recipe, loaded.model.config, material)):

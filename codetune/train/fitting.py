@@ -10,6 +10,7 @@ from codetune.batches import Batch, collate, full_rows
 from codetune.config import FullConfig, LoraConfig, LoraSettings, QloraConfig, TrainConfig, TrainRecipe
 from codetune.data.pack import Row, row_tokens
 from codetune.errors import UserError
+from codetune.models.compatibility import refusal
 from codetune.models.forecast import Machine
 from codetune.models.outline import outline_of, without_data
 from codetune.train.memory import forecast_memory
@@ -18,6 +19,7 @@ from codetune.train.precision import quantize_of
 from codetune.train.run import Material
 
 NAMED = 3
+FILLED = 0.95  # of a machine's memory, at most, by the forecast of a run that is to keep what its layers compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,24 @@ def _least(recipe: TrainRecipe, parameters: int) -> int:
     return parameters * (moments + (4 if recipe.train.precision == "bf16_weights" else 8))
 
 
+def settle_checkpointing(recipe: TrainRecipe, config: Any, longest: Sequence[Batch], machine: Machine) -> tuple[TrainRecipe, str]:
+    """The recipe with `activation_checkpointing: auto` as yes or no, and a line that says why; "" where it was settled.
+
+    Layers are computed twice only where the steps would not fit the machine otherwise, by the forecast, and the method can have it so. The
+    method's size must be settled.
+    """
+    if recipe.train.activation_checkpointing != "auto":
+        return recipe, ""
+    kept = recipe.train.model_copy(update={"activation_checkpointing": False})
+    peak = forecast_memory(config, recipe.method, kept, longest, gpu=machine.gpu).training
+    there = f"{peak / 1e9:.2f} GB forecast without, {machine.memory_bytes / 1e9:.1f} GB on {machine.name}"
+    fits, reason = peak <= FILLED * machine.memory_bytes, refusal(config, recipe.method.name, ("checkpointing",))
+    twice = not fits and not reason
+    word = "on" if twice else "off"
+    why = f"train.activation_checkpointing=auto: {word} ({there}{f'; {reason}' if reason and not fits else ''})"
+    return recipe.model_copy(update={"train": kept.model_copy(update={"activation_checkpointing": twice})}), why
+
+
 def advice(peak: int, machine: Machine, changes: Sequence[Change]) -> str:
     """One line: how much is missing, and what would fit."""
     short = f"{peak / 1e9:.1f} GB forecast, {machine.memory_bytes / 1e9:.1f} GB on {machine.name}"
@@ -101,7 +121,7 @@ def _candidates(recipe: TrainRecipe, gpu: bool) -> Iterator[tuple[str, dict[str,
     twice = {"activation_checkpointing": True}
     for size in dict.fromkeys(smaller):
         yield f"--set train.micro_batch_size={size}", {"micro_batch_size": size}, None
-    if not train.activation_checkpointing:
+    if not train.layers_twice:
         yield "--set train.activation_checkpointing=true", twice, None
         if one:
             yield f"{first}--set train.activation_checkpointing=true", one | twice, None

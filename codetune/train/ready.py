@@ -19,7 +19,7 @@ def make_ready(adapted: Adapted, train: TrainConfig, where: str) -> None:
         offload_layers(adapted.model, adapted.root, where, train.offload_buffers)
     if train.fast:
         speed_up(adapted.model, where)
-    if train.activation_checkpointing:
+    if train.layers_twice:
         checkpoint_layers(adapted.model)
 
 

@@ -105,7 +105,7 @@ def test_the_page_and_its_figures_are_written_from_the_folder(tmp_path: Path) ->
 def test_all_runs_what_needs_no_gpu_and_is_there() -> None:
     names = wanted("")
     assert names[0] == "step"
-    assert names[-3:] == ["scaling", "quickstart", "startup"]
+    assert set(names[-3:]) == {"scaling", "quickstart", "startup"}
     assert set(names) <= set(BENCHMARKS)
     assert "gpu-step" not in names
     assert wanted("packing,step") == ["step", "packing"]

@@ -58,12 +58,20 @@ def test_other_methods_too(method: str) -> None:
     assert_the_same(*adapted_tiny("gpt2", method))
 
 
-def test_also_in_bf16_with_several_buffers_and_the_dense_mask() -> None:
-    adapted, facts = adapted_tiny("mistral", "lora", torch.float32)
-    adapted.model.set_attn_implementation("sdpa")
-    make_ready(adapted, TrainConfig(precision="bf16", fast=False), "cpu")
+@pytest.mark.parametrize(("family", "method"), [("mistral", "lora"), ("gpt2", "prefix_tuning"), ("falcon", "lora")])
+@pytest.mark.parametrize("fast", [False, True])
+def test_also_in_bf16_with_the_faster_computations_and_the_dense_mask(family: str, method: str, fast: bool) -> None:
+    adapted, facts = adapted_tiny(family, method, torch.float32)
+    if not fast:
+        adapted.model.set_attn_implementation("sdpa")
+    make_ready(adapted, TrainConfig(precision="bf16", fast=fast), "cpu")
     with torch.autocast("cpu", torch.bfloat16):
-        assert_the_same(adapted, facts, buffers=3)
+        assert_the_same(adapted, facts)
+
+
+def test_also_with_as_many_buffers_as_layers() -> None:
+    adapted, facts = adapted_tiny("llama", "lora")
+    assert assert_the_same(adapted, facts, buffers=5).copied == LAYERS
 
 
 @pytest.mark.parametrize("twice", [False, True])

@@ -23,7 +23,7 @@ from codetune.models.load import attention_of, auto_model, no_dropout
 from codetune.models.outline import without_data
 from codetune.train import memory
 from codetune.train.dry_run import random_base
-from codetune.train.fitting import advice, changes_that_fit
+from codetune.train.fitting import advice, changes_that_fit, settle_checkpointing
 from codetune.train.four_bit import four_bit_bytes
 from codetune.train.memory import forecast_memory, optimiser_bytes, shaped
 from codetune.train.optimizer import make_optimizer
@@ -190,6 +190,18 @@ def test_changes_that_fit_do_fit_and_come_nearest_first() -> None:
     assert "these would fit: --set train.micro_batch_size=" in line
     assert "\n" not in line
     assert "nothing that codetune can change" in advice(peak, machine, [])
+
+
+def test_layers_are_computed_twice_where_they_would_not_fit_otherwise() -> None:
+    config, batches = transformers.LlamaConfig(**SHAPE | {"num_hidden_layers": 6}), [full_rows(4, WIDTH)]
+    train = TrainConfig(max_seq_len=96, activation_checkpointing="auto")
+    recipe = TrainRecipe(name="x", model="x", data=DataConfig(source="basics"), method=LoraConfig(), train=train)
+    peak = forecast_memory(config, recipe.method, train, batches, gpu=True).training / 1e9
+    for size, twice, word in ((1.06 * peak, False, "off"), (1.04 * peak, True, "on")):
+        settled, why = settle_checkpointing(recipe, config, batches, gpu_called(f"{size}GB"))
+        assert settled.train.activation_checkpointing is twice
+        assert why.startswith(f"train.activation_checkpointing=auto: {word} ({peak:.2f} GB forecast without, ")
+        assert settle_checkpointing(settled, config, batches, gpu_called("0.001GB")) == (settled, "")
 
 
 def test_memory_that_runs_out_is_one_line(tmp_path: Path) -> None:

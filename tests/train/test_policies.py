@@ -41,7 +41,7 @@ def recipe(base: Path, method: Any, **train: Any) -> TrainRecipe:
     [
         ("full", {"precision": "bf16_weights", "optimizer": "adamw_8bit"}, "bf16"),
         ("full", {"precision": "bf16", "optimizer": "adafactor", "activation_checkpointing": True}, "fp32"),
-        (LORA, {"precision": "bf16_weights"}, "bf16"),
+        (LORA, {"precision": "bf16_weights", "activation_checkpointing": "auto"}, "bf16"),
         ("prefix_tuning", {"precision": "bf16_weights", "activation_checkpointing": True}, "bf16"),
         (NF4, {"precision": "fp32", "activation_checkpointing": True}, "nf4"),
         (NF4, {"precision": "bf16"}, "nf4"),
@@ -49,12 +49,13 @@ def recipe(base: Path, method: Any, **train: Any) -> TrainRecipe:
     ],
 )
 def test_a_run_proves_itself_under_every_policy(method: Any, train: dict[str, Any], base_format: str, base: Path, tmp_path: Path) -> None:
-    found = finetune(recipe(base, method, **train), tmp_path)
+    found = finetune(recipe(base, method, **train), tmp_path, warn=lambda line: None)
     checks = found["checks"]
     assert (found["precision"], found["base_format"], found["device"]) == (train["precision"], base_format, "cpu")
     assert checks["unmoved_trainable_tensors"] == checks["moved_frozen_tensors"] == checks["non_finite_losses"] == 0
     assert checks["reload_difference"] == 0
     assert checks["adapter_effect"] > 0
+    assert (": off (" in found.get("activation_checkpointing", "")) == (train.get("activation_checkpointing") == "auto")
     loaded, _ = open_model(str(base), tmp_path)
     assert (getattr(loaded.model, "is_loaded_in_4bit", False)) == base_format.startswith("nf4")
 

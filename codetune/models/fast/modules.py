@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from codetune.models.fast.norms import Gelu, LayerNorm, RmsNorm, SwiGlu
 from codetune.models.fast.numbers import applied
-from codetune.models.fast.rotary import Rotate
+from codetune.models.fast.rotary import Rotate, for_heads
 
 
 class FastRmsNorm(torch.nn.Module):
@@ -71,7 +71,8 @@ class FastAttention(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key, value = (made(hidden_states).view(shape).transpose(1, 2) for made in (self.q_proj, self.k_proj, self.v_proj))
-        query, key = (applied(Rotate, each, *position_embeddings) for each in (query, key))
+        angles = for_heads(*position_embeddings)
+        query, key = applied(Rotate, query, *angles), applied(Rotate, key, *angles)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)

@@ -9,27 +9,40 @@ from torch.autograd.function import once_differentiable
 
 from codetune.models.fast.numbers import plainly
 
+_KEPT = "codetune_for_heads"
+
 
 class Rotate(torch.autograd.Function):
-    """x cos + turned(x) sin, of x [rows, heads, tokens, head dim] and cos, sin [rows, tokens, head dim], whose two halves are the same."""
+    """x cos + turned(x) sin, of x [rows, heads, tokens, head dim] and angles as of `for_heads`."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(cos, sin)
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, signed: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, signed)
         with plainly(x.device.type):
-            return turned(x, cos, sin)
+            return turned(x, cos, signed, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return turned(grad, cos, -sin), None, None
+        cos, signed = ctx.saved_tensors
+        return turned(grad, cos, signed, -1), None, None
 
 
-def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Each pair (x_i, x_{i + half}) turned by its angle, computed in the wider of the types and rounded once to x's."""
-    half = x.shape[-1] // 2
-    signed = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, None]
+def turned(x: torch.Tensor, cos: torch.Tensor, signed: torch.Tensor, way: int) -> torch.Tensor:
+    """Each pair (x_i, x_{i + half}) turned by its angle, one way or back, computed in the wider of the types and rounded once to x's."""
     wide = x.to(cos.dtype)
-    out = wide * cos[:, None]
-    return out.addcmul_(wide.roll(half, -1), signed).to(x.dtype)
+    return (wide * cos).addcmul_(wide.roll(x.shape[-1] // 2, -1), signed, value=way).to(x.dtype)
+
+
+def for_heads(cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Angles [rows, tokens, head dim] as `Rotate` takes them, [rows, 1, tokens, head dim]: sines with the signs of what they turn.
+
+    Layers are given the same tensors one after the other, so what was made of them is kept with them.
+    """
+    kept = getattr(sin, _KEPT, None)
+    if kept is None:
+        half = sin.shape[-1] // 2
+        kept = cos[:, None], torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, None]
+        setattr(sin, _KEPT, kept)
+    made: tuple[torch.Tensor, torch.Tensor] = kept
+    return made
