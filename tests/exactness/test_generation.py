@@ -18,6 +18,7 @@ from codetune.generate.request import Generated, Request
 from codetune.methods import Adapted
 from codetune.models import attention
 from codetune.models.families import Family
+from codetune.models.fast.model import speed_up
 from codetune.models.load import LoadedModel
 from codetune.models.several import Tree, Voice, voice_on
 from tests.exactness.test_packing import alone
@@ -131,6 +132,22 @@ def test_attention_in_blocks_is_attention_over_all_columns(method: str, monkeypa
     got = engine(adapted, facts).generate(requests, DecodingConfig(max_new_tokens=14, batch_size=4))
     assert min(seen) < max(seen) == 4
     assert [one.text for one in got] == [by_hand(adapted, prompt, 14) for prompt in prompts]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_faster_layers_write_what_plain_ones_do(family: str) -> None:
+    """With LoRA in them, which takes another way where nothing is kept for a backward pass."""
+    adapted, facts = adapted_tiny(family, "lora")
+    adapted.root.eval()
+    ids = torch.tensor(LetterTokenizer().encode(PROMPTS[1], False))
+    with torch.inference_mode():
+        wanted = alone(adapted, ids)
+        texts = [by_hand(adapted, prompt, 9) for prompt in PROMPTS]
+        speed_up(adapted.model, "cpu")
+        assert torch.allclose(alone(adapted, ids), wanted, rtol=0, atol=(1e-12 if family == "gpt2" else 1e-5) * float(wanted.abs().max()))
+    requests = [Request(str(number), prompt) for number, prompt in enumerate(PROMPTS)]
+    got = engine(adapted, facts).generate(requests, DecodingConfig(max_new_tokens=9, batch_size=3))
+    assert [one.text for one in got] == texts
 
 
 def test_several_adapters_share_batches_and_a_voice_that_is_not_there_is_named(tmp_path: Path) -> None:

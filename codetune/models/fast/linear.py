@@ -62,6 +62,9 @@ class FastLoraLinear(lora.Linear):  # type: ignore[misc]  # PEFT is not typed
             out: torch.Tensor = super().forward(x, *args, **kwargs)
             return out
         weight = base.weight if isinstance(base, Conv1D) else base.weight.t()
+        kinds = {x.dtype, weight.dtype, self.lora_A[name].weight.dtype}
+        if not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type) and len(kinds) == 1:
+            return _added(x, weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
         return applied(LoraProduct, x, weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
 
     def _adapter_alone(self) -> str | None:
@@ -74,3 +77,12 @@ class FastLoraLinear(lora.Linear):  # type: ignore[misc]  # PEFT is not typed
         plain &= type(base) in PLAIN_LINEARS and not base.weight.requires_grad and not parametrize.is_parametrized(base)
         plain &= (base.bias is None or not base.bias.requires_grad) and self.lora_B[active[0]].bias is None
         return active[0] if plain and base.weight.is_floating_point() else None
+
+
+def _added(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor, up: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """What `LoraProduct` computes where nothing is kept for a backward pass, as when answers are written: three products."""
+    flat = x.reshape(-1, x.shape[-1])
+    out = torch.nn.functional.linear(flat, weight.t(), bias)
+    return out.addmm_(flat @ down.t(), up.t(), alpha=scaling).view(*x.shape[:-1], -1)
