@@ -13,10 +13,9 @@ from codetune.models.checkpointing import PrefixCache, in_checkpoint
 from codetune.models.families import Family
 from codetune.models.fast.gpu_attention import PACKED, packed_of
 from codetune.models.fast.gpu_loss import fused_loss
-from codetune.models.fast.loss import CutCrossEntropy
+from codetune.models.fast.loss import CutCrossEntropy, own_head
 from codetune.models.fast.model import is_fast
 from codetune.models.fast.numbers import applied
-from codetune.models.fast.products import PLAIN_LINEARS
 from codetune.models.seq2seq import predicting_states
 
 LOSS_CHUNK_TOKENS = 4096
@@ -99,18 +98,6 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def plain_head(model: Any) -> torch.Tensor | None:
-    """The LM head's matrix [vocabulary, hidden size] where logits are its product with the states and nothing else; None where not."""
-    config, head = model.config, model.get_output_embeddings()
-    scalings = ("scale_decoder_outputs", "logit_scale", "logits_scaling", "final_logit_softcapping")
-    if any(getattr(config, name, None) for name in scalings) or getattr(model, "final_logits_bias", None) is not None:
-        return None
-    if type(head) not in PLAIN_LINEARS or head.bias is not None:
-        return None
-    weight: torch.Tensor = head.weight
-    return weight
-
-
 def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
     """Cross-entropy summed over the batch's targets (divide by their number for the mean). Logits exist for targets alone."""
     if family.encoder_decoder:
@@ -126,8 +113,8 @@ def summed_loss(adapted: Adapted, family: Family, batch: Batch) -> torch.Tensor:
         predicting = hidden.index_select(0, places)
         if (fused := fused_loss(adapted.model, predicting, labels)) is not None:
             return fused
-        if (head := plain_head(adapted.model)) is not None:
-            return applied(CutCrossEntropy, predicting, head, labels)
+        if (head := own_head(adapted.model)) is not None and head.bias is None:
+            return applied(CutCrossEntropy, predicting, head.weight, labels)
     total = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
     for start in range(0, len(labels), LOSS_CHUNK_TOKENS):
         part = slice(start, start + LOSS_CHUNK_TOKENS)

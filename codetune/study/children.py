@@ -18,8 +18,6 @@ from typing import IO, Protocol
 READY, UNSAFE = b"ready", b"unsafe"  # what a nursery says first
 # Whether there is a GPU is asked of its driver's library: CUDA, once asked itself, could not be used in a forked child any more.
 _WITHOUT_CUDA = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-# glibc may give tensors memory in large pages: two to four percent of a small model's step on a CPU, and no more is held.
-_LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 GONE = -signal.SIGKILL  # the exit code of a child whose nursery was killed, and it with it
 
 
@@ -57,7 +55,7 @@ class Nursery:
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-                start_new_session=True, env={**_LARGE_PAGES, **os.environ, "OMP_NUM_THREADS": str(threads)} | _WITHOUT_CUDA,
+                start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)} | _WITHOUT_CUDA,
             )  # fmt: skip
         self._lock = threading.Lock()
         self._ready: bool | None = None  # None until it has said so

@@ -21,6 +21,7 @@ from codetune.methods import attach
 from codetune.models.families import family_of, targets_of
 from codetune.models.fast import gpu_liger, gpu_loss
 from codetune.models.fast.gpu_liger import Kernels, use_kernels
+from codetune.models.fast.loss import own_head
 from codetune.models.fast.model import speed_up
 from codetune.models.forward import summed_loss
 from codetune.probe.forms import build
@@ -130,7 +131,7 @@ def test_ligers_layers_and_loss_are_the_models_own(kernels: Kernels, form: str, 
     def prepare(model: Any) -> None:
         use_kernels(model, kernels)
         gpu_loss.use_fused_loss(model)
-        assert gpu_loss.covered(model)
+        assert own_head(model) is not None
 
     _held(_result(form, method, prepare), _result(form, method, _nothing), 5e-6)
 
@@ -149,14 +150,14 @@ def test_ligers_loss_is_gpt2s_own_also_without_gradients(kernels: Kernels) -> No
 
 
 def test_heads_that_do_more_than_multiply_are_not_covered() -> None:
-    assert gpu_loss.covered(build("gpt2"))
-    assert not gpu_loss.covered(build("granite"))  # its logits are scaled
+    assert own_head(build("gpt2")) is not None
+    assert own_head(build("granite")) is None  # its logits are scaled
     model = build("llama")
     model.config.final_logit_softcapping = 30.0
-    assert not gpu_loss.covered(model)
+    assert own_head(model) is None
     model = build("llama")
     model.lm_head = torch.nn.Sequential(model.lm_head)  # whatever a method puts in its place
-    assert not gpu_loss.covered(model)
+    assert own_head(model) is None
 
 
 def test_without_the_package_the_layers_stay_as_they_are() -> None:

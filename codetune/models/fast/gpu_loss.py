@@ -17,28 +17,19 @@ from codetune.batches import IGNORED
 from codetune.models.attention import fused_kernels
 from codetune.models.fast.gpu_liger import kinds_on
 from codetune.models.fast.gpu_proof import failure
-from codetune.models.fast.products import PLAIN_LINEARS
+from codetune.models.fast.loss import own_head
 
 _MARK = "_codetune_fused_loss"
-# What some families do to logits after the head: any of them, and the fused loss is not theirs.
-_SCALINGS = ("scale_decoder_outputs", "logit_scale", "logits_scaling", "final_logit_softcapping")
 
 
 def use_fused_loss(model: Any) -> None:
-    """From now on `fused_loss` computes this model's loss, where it is covered."""
+    """From now on `fused_loss` computes this model's loss, where `own_head` is one."""
     setattr(model, _MARK, True)
-
-
-def covered(model: Any) -> bool:
-    """Whether the model's logits are its head's output and nothing else. A method may have changed the head since the model was made."""
-    head = model.get_output_embeddings()
-    scaled = any(getattr(model.config, name, None) for name in _SCALINGS) or getattr(model, "final_logits_bias", None) is not None
-    return type(head) in PLAIN_LINEARS and "forward" not in vars(head) and not head._forward_hooks and not scaled
 
 
 def fused_loss(model: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
     """Cross-entropy of [targets, hidden size] summed over labels that are not IGNORED, in float32; None where another must compute it."""
-    if not getattr(model, _MARK, False) or not _runs_on(hidden) or not covered(model):
+    if not getattr(model, _MARK, False) or not _runs_on(hidden) or own_head(model) is None:
         return None
     head = model.get_output_embeddings()
     if not _holds(hidden.device, head.bias is not None):

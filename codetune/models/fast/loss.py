@@ -12,11 +12,20 @@ from torch.autograd.function import once_differentiable
 
 from codetune.models.attention import fused_kernels
 from codetune.models.fast.numbers import narrowed, plainly, product_type
-from codetune.models.fast.products import multiply
+from codetune.models.fast.products import PLAIN_LINEARS, multiply
 
 TOKENS, LEARNING_TOKENS = 256, 1024  # at once: fewer make slow products; a head that learns is added to after each such part
 WIDE_LOGITS = 1 << 19  # logits in full precision at once: they stay in a core's cache
 GPU_TOKENS = 2048  # on a GPU, all of them in full precision at once: there each operation's start costs more than memory's distance
+_SCALINGS = ("scale_decoder_outputs", "logit_scale", "logits_scaling", "final_logit_softcapping")  # what some families do to logits
+
+
+def own_head(model: Any) -> Any | None:
+    """The LM head, a plain linear layer whose output is the logits as it is; None where a family scales them, or a method changed it."""
+    config, head = model.config, model.get_output_embeddings()
+    if any(getattr(config, name, None) for name in _SCALINGS) or getattr(model, "final_logits_bias", None) is not None:
+        return None
+    return head if type(head) in PLAIN_LINEARS and "forward" not in vars(head) and not head._forward_hooks else None
 
 
 class CutCrossEntropy(torch.autograd.Function):
