@@ -176,7 +176,7 @@ def said() -> dict[str, str]:
     return {" ".join(arguments): part for arguments, part in zip(LIGHT, parts, strict=True)}
 
 
-@pytest.mark.parametrize("command", map(" ".join, LIGHT))
+@pytest.mark.parametrize("command", [" ".join(arguments) for arguments in LIGHT])
 def test_light_commands_start_without_torch(said: dict[str, str], command: str) -> None:
     assert "LOADED []" in said[command]
     if command.startswith(("--", "score")):  # which come first: it takes a tenth of a second
