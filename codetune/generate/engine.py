@@ -100,15 +100,12 @@ class _Batch:
         self._asked = {id(row): (request, alike) for request, alike in zip(requests, asked, strict=True) for row in alike}
         self._missing = {id(alike): len(alike) for alike in asked}  # rows that have not ended, by request
         self._ended([row for alike in asked for row in alike if row.finish])
-        trees = list(dict.fromkeys(id(alike[0].voice.tree) for alike in asked))
-        going = [alike for alike in asked if not alike[0].finish]
-        self._queues = [
-            deque(row for alike in sorted(going, key=lambda each: -len(each[0].prompt)) if id(alike[0].voice.tree) == tree for row in alike)
-            for tree in trees
-        ]
+        self._queues: dict[int, deque[Row]] = {id(alike[0].voice.tree): deque() for alike in asked}
+        for alike in sorted((each for each in asked if not each[0].finish), key=lambda each: -len(each[0].prompt)):
+            self._queues[id(alike[0].voice.tree)].extend(alike)
 
     def run(self) -> None:
-        for queue in self._queues:
+        for queue in self._queues.values():
             if queue:
                 self._run(lane_of(queue[0].voice), queue)
 

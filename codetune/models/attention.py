@@ -25,8 +25,8 @@ DOCUMENTS = "codetune_documents"
 PROVED = ("gpt2", "gpt_bigcode", "llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "starcoder2", "phi", "phi3", "gpt_neox")
 fused_kernels: ContextVar[bool] = ContextVar("fused_kernels", default=False)  # on the CPU, too: set where a GPU's memory is forecast
 LAYOUT = "document_layout"  # the keyword that carries a Layout through the decoder's layers
-MOST_WORK = 2  # times the dense mask's, which SDPA does about as fast; on one CPU core the two cross between 1 and 2
 BLOCKS = "row_blocks"  # and that of rows which see so many columns and no more, where tokens are generated
+MOST_WORK = 2  # times the dense mask's, which SDPA does about as fast; on one CPU core the two cross between 1 and 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Layout:
 
 
 def use_document_attention(model: Any) -> None:
-    """Let the model's attention take layouts, in families where the tests prove that they arrive (GPT-BigCode drops them on the way)."""
+    """Let the model's attention take layouts, in families where the tests prove that they arrive."""
     if model.config.model_type in PROVED:
         model.set_attn_implementation(DOCUMENTS)
 

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from codetune.batches import PADDING, Batch, attention_mask, rounded_up
@@ -157,11 +156,8 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Behind transformers' attention interface: [rows, heads, tokens, head dim] in, [rows, tokens, heads, head dim] out."""
     layout: Stream | Blocks | Layout | None = kwargs.get(LAYOUT)
-    if isinstance(layout, Layout):
+    if layout is None or isinstance(layout, Layout):
         return document_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    if layout is None:
-        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-        return plain
     if torch.is_autocast_enabled(query.device.type):  # as it would for SDPA: rotary positions may have widened queries and keys
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
 from codetune.models.fast.numbers import applied, plainly, product_type
-from codetune.models.fast.products import PLAIN_LINEARS, by_onednn, multiply
+from codetune.models.fast.products import PLAIN_LINEARS, multiply, multiply_and_add
 
 
 class LoraProduct(torch.autograd.Function):
@@ -28,11 +28,7 @@ class LoraProduct(torch.autograd.Function):
         dtype = product_type(x)
         with plainly(x.device.type):
             flat, weight = x.reshape(-1, x.shape[-1]).to(dtype), weight.to(dtype)
-            if bias is None or by_onednn(flat, weight):
-                out = multiply(flat, weight)
-                out = out if bias is None else out.add_(bias)
-            else:
-                out = torch.addmm(bias.to(dtype), flat, weight)
+            out = multiply_and_add(flat, weight, bias)
             narrow = flat @ down.to(dtype).t()
             out.addmm_(narrow, (up * scaling).to(dtype).t())
         ctx.save_for_backward(flat, weight, down, up, narrow)

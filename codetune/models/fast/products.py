@@ -21,6 +21,14 @@ def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) 
     return torch.mm(a, b, out=out)
 
 
+def multiply_and_add(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """a b + bias, the bias within the product where the library can have it so."""
+    if bias is None or by_onednn(a, b):
+        out = multiply(a, b)
+        return out if bias is None else out.add_(bias)
+    return torch.addmm(bias.to(a.dtype), a, b)
+
+
 def by_onednn(*tensors: torch.Tensor) -> bool:
     """Whether a product of these is oneDNN's: of float32 on a processor for which MKL has no code of its own."""
     return all(one.dtype == torch.float32 and one.device.type == "cpu" for one in tensors) and _mkl_falls_back()
@@ -39,10 +47,9 @@ class LinearProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        out = multiply(flat, weight)
         ctx.save_for_backward(flat if ctx.needs_input_grad[1] else None, weight)
         ctx.shape = x.shape
-        return (out if bias is None else out.add_(bias)).view(*x.shape[:-1], -1)
+        return multiply_and_add(flat, weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
