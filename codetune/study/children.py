@@ -51,7 +51,8 @@ class Nursery:
 
     def __init__(self, threads: int) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-W", "ignore", "-m", "codetune.study.nursery", str(theirs.fileno()), str(threads)]
+        command = [sys.executable, "-W", "ignore", "-m", "codetune.imports", "codetune.study.nursery"]
+        command += [str(theirs.fileno()), str(threads)]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()],

@@ -185,7 +185,7 @@ def child_of(job: Job) -> list[str]:
     config = job.folder / (JOB if isinstance(job, SearchJob) else "cell.json")
     (job.folder / FAILURE).unlink(missing_ok=True)
     write_json(config, job.model_dump(mode="json"))
-    return [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
+    return [sys.executable, "-W", "ignore", "-m", "codetune.imports", "codetune.study.run", str(config)]
 
 
 def require_success(job: Job, code: int, error: str) -> None:
