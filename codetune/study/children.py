@@ -50,6 +50,7 @@ class Nursery:
     """
 
     def __init__(self, threads: int) -> None:
+        self.threads = threads  # of each child
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-W", "ignore", "-m", "codetune.imports", "codetune.study.nursery"]
         command += [str(theirs.fileno()), str(threads)]
@@ -97,7 +98,9 @@ class Nursery:
         self._process.send_signal(signal.SIGINT if self._ready else signal.SIGKILL)
 
     def close(self) -> None:
-        """When no child runs any more."""
+        """When no child runs any more. It may still be loading."""
+        if self._ready is None:
+            self._process.kill()
         self._control.close()
         self._process.wait()
 
