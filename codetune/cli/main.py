@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -86,7 +85,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name == "--version":
-        print(f"codetune {importlib.metadata.version('codetune')}")
+        from importlib.metadata import version  # it takes longer than all of the rest
+
+        print(f"codetune {version('codetune')}")
         return 0
     if name.startswith("-"):
         raise UserError(f"no such option {name!r}; {nearest(name, ['--help', '--version'])}; a command comes first, as in 'codetune score'")
