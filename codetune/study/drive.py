@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from codetune.config import StudyRecipe
 from codetune.errors import TERMINATED, Terminated, UserError
@@ -34,7 +34,9 @@ from codetune.study.plan import (
     plan_searches,
     unfinished,
 )
-from codetune.study.report import Report, write_report
+
+if TYPE_CHECKING:
+    from codetune.study.report import Report
 
 LOG = "log.txt"
 DONE = "done"
@@ -85,6 +87,8 @@ def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None], engin
         failures += engine.all([start for start in after if _is_settled(start.cell, searches)])
         if failures and len(failures) == len(jobs):
             raise UserError("; ".join(dict.fromkeys(failures)))
+        from codetune.study.report import write_report  # what draws takes half a second, for which no cell has to wait
+
         written = write_report(recipe.folder)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} cells failed ({'; '.join(failures)}); the report has the others: {written.html}")
