@@ -34,10 +34,11 @@ def silent() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _compiling_later() -> Iterator[None]:
+def compiling_later() -> Iterator[None]:
     """In the block `torch.compile` gives what compiles when it is first called.
 
     bitsandbytes compiles four functions while it is imported, which most runs never call; torch's compiler takes a second to load.
+    A run that wants bitsandbytes loads it before it begins (`models.quantized`).
     """
     compile_now = torch.compile
 
@@ -59,7 +60,7 @@ def _compiling_later() -> Iterator[None]:
         torch.compile = compile_now
 
 
-with silent(), _compiling_later():
+with silent(), compiling_later():
     import peft
 
 __all__ = ["peft", "silent"]
