@@ -18,8 +18,9 @@ from codetune.methods.silent import compiling_later
 
 def test_the_collector_rests_and_works_again() -> None:
     try:
-        with pytest.raises(ImportError), without_collecting():
+        with without_collecting():
             assert not gc.isenabled()
+        with pytest.raises(ImportError), without_collecting():
             importlib.import_module("nowhere_at_all")
         assert gc.isenabled()
         assert gc.get_freeze_count() > 0
