@@ -51,15 +51,12 @@ SamplerOf = Callable[[LoadedModel], Sampler]
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the untuned model makes of a few examples, and of the validation set.
-
-    Where the base can be loaded once more, by one process, `loss` is measured when the run is done: nobody waits for it.
-    """
+    """What the untuned model makes of a few examples, and of the validation set (None without one)."""
 
     probe: Batch
     logits: torch.Tensor
+    loss: float | None
     probe_loss: float
-    loss: float | None = None  # None too without a validation set
 
 
 def finetune(
@@ -119,14 +116,13 @@ def finetune(
         save(tuned, loaded, folder / ADAPTER)
         summary = summarise(recipe, tuned, material, progress) | measured
         summary |= {"model_hash": loaded.model_hash, "base_format": loaded.weights_format, "hardware": hardware(), "versions": versions()}
+        summary["held_out"] = held_out(before.loss, progress, material, recipe, loaded)
         summary["adapter_bytes"] = sum(file.stat().st_size for file in (folder / ADAPTER).glob("*.safetensors"))
         summary["tuned_hash"] = tuned_hash(folder / ADAPTER)
         with memory_limits(folder):
             begun["probe_loss"].append(_probe_loss(recipe, tuned, run.family, before.probe))
             summary["checks"] = watch.findings(tuned) | begun | start.movement(tuned, _way(run, progress))
-            judged, loss = _checks(recipe, run, tuned, before, progress)
-            summary["checks"] |= judged | eos_labels(material.examples, loaded.tokenizer.eos_id)
-        summary["held_out"] = held_out(loss, progress, material, recipe, loaded)
+            summary["checks"] |= _checks(recipe, run, tuned, before, progress) | eos_labels(material.examples, loaded.tokenizer.eos_id)
         if recipe.decontaminate is not None:
             summary["train_test_overlap"] = training_data(recipe.data, recipe.decontaminate).overlap.summary()
         write_json(folder / RESULT, summary)
@@ -144,9 +140,8 @@ def require_monitored(recipe: TrainRecipe, samples: bool) -> None:
 def _untuned(recipe: TrainRecipe, run: Run) -> Before:
     """Measured with the base model in the run."""
     probe = probe_batch(run.material.examples)
-    logits, loss = _probed(recipe, run.adapted, run.family, probe), _probe_loss(recipe, run.adapted, run.family, probe)
-    only_now = run.material.validation is not None and (recipe.architecture is not None or run.group.size > 1)
-    return Before(probe, logits, loss, validation_loss(run) if only_now else None)
+    loss = validation_loss(run) if run.material.validation is not None else None
+    return Before(probe, _probed(recipe, run.adapted, run.family, probe), loss, _probe_loss(recipe, run.adapted, run.family, probe))
 
 
 def _train(recipe: TrainRecipe, run: Run, warn: Callable[[str], None]) -> Progress:
@@ -158,13 +153,8 @@ def _train(recipe: TrainRecipe, run: Run, warn: Callable[[str], None]) -> Progre
         return train(run)
 
 
-def _checks(recipe: TrainRecipe, run: Run, tuned: Adapted, before: Before, progress: Progress) -> tuple[dict[str, Any], float | None]:
-    """What the gates need to know of losses and logits, and the untuned model's validation loss. The tuned model is used up."""
-    losses = [before.loss]
-
-    def measure(base: LoadedModel) -> None:
-        losses[:] = [validation_loss(replace(run, adapted=Adapted(base.model, "base")))]
-
+def _checks(recipe: TrainRecipe, run: Run, tuned: Adapted, before: Before, progress: Progress) -> dict[str, Any]:
+    """What the gates need to know of losses and logits. The tuned model is used up."""
     logits = _probed(recipe, tuned, run.family, before.probe)
     found = {
         "losses": progress.step + (not progress.losses_finite), "non_finite_losses": int(not progress.losses_finite),
@@ -173,10 +163,9 @@ def _checks(recipe: TrainRecipe, run: Run, tuned: Adapted, before: Before, progr
     if recipe.architecture is None:
         if run.shards is None:
             let_go(tuned)  # so that the base never lies in memory twice
-        later = run.material.validation is not None and before.loss is None
-        again = reload(recipe, run.folder, whole=False, seen=measure if later else None)[1]
+        again = reload(recipe, run.folder, whole=False)[1]
         found["reload_difference"] = difference(_probed(recipe, again, run.family, before.probe), logits)
-    return found, losses[0]
+    return found
 
 
 @torch.no_grad()

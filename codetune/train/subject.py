@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,26 +107,17 @@ def let_go(adapted: Adapted) -> None:
         torch.cuda.empty_cache()
 
 
-def reload(
-    recipe: TrainRecipe, folder: Path, whole: bool = True, seen: Callable[[LoadedModel], None] | None = None
-) -> tuple[LoadedModel, Adapted]:
+def reload(recipe: TrainRecipe, folder: Path, whole: bool = True) -> tuple[LoadedModel, Adapted]:
     """What a run saved, fresh from disk on its base model, in the weights of its training: float32, bf16, or a base in 4 bits.
 
     With `whole` a base whose matrices were in bf16 while they were frozen is in float32, to answer with; without, as in the training.
-    `seen` is given the base as the run began with it, before it has its adapter, or is let go for the whole tuned model.
     """
     recipe = on_this_machine(recipe)
     if recipe.method.name == "full":
-        if seen is not None:
-            base = load_base(recipe)
-            seen(base)
-            let_go(Adapted(base.model, "base"))
         loaded = load_model(str(folder / ADAPTER), **loading(recipe))
         adapted = Adapted(loaded.model, "full")
     else:
-        loaded = _loaded(recipe, **loading(recipe, whole)) if whole else load_base(recipe)
-        if seen is not None:
-            seen(loaded)
+        loaded = _loaded(recipe, **loading(recipe, whole))
         adapted = load_adapter(loaded.model, folder / ADAPTER)
         if recipe.train.precision == "bf16_weights":
             narrow(adapted, recipe.train.precision)  # PEFT loads what it adds in float32
