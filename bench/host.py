@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 CANNOT_FORK = 77  # exit code: an import has touched the GPU, which a forked process then cannot use
+WITHHELD = ("bitsandbytes",)  # asks the GPU what it is when it is imported: a job that needs it imports it for itself
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, of linux/prctl.h
 
 
@@ -30,6 +31,8 @@ def serve(modules: list[str]) -> None:
     die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what an import prints is no answer
+    withheld: dict[str, Any] = dict.fromkeys(WITHHELD)
+    sys.modules.update(withheld)  # as if it were not there
     for name in modules:
         with contextlib.suppress(Exception):  # who needs it will say so
             importlib.import_module(name)
@@ -67,6 +70,8 @@ def _begin(module: str, folder: Path) -> None:
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda._is_in_bad_fork():
         os._exit(CANNOT_FORK)
+    for name in WITHHELD:
+        del sys.modules[name]
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     code: Literal[0, 1] = 0
     try:

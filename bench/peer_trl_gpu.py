@@ -37,7 +37,8 @@ def measure(job: GpuJob, scratch: str) -> str:
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     ids = job.ids()
-    data = datasets.Dataset.from_dict({"input_ids": ids, "labels": ids})  # the first label of a document is never predicted
+    labels = [[-100, *own[1:]] for own in ids]  # no first token is predicted; for GPT-2 the trainer's mean would count it all the same
+    data = datasets.Dataset.from_dict({"input_ids": ids, "labels": labels})
     clock = StepTimes(job.where)
     trainer = trl.SFTTrainer(
         model=_model(job), args=_settings(job, scratch), train_dataset=data, callbacks=[Clock(clock)], processing_class=_Tokenizer.made(job)
