@@ -42,6 +42,7 @@ class Host:
         self._modules = list(modules)
         self._process: subprocess.Popen[str] | None = None
         self._forks = bool(self._modules)
+        self._imported = False
 
     def measured(self, module: str, job: Json, limit_s: float) -> Json:
         """What `module` answered to the job. Raises LateError, or FailedError."""
@@ -72,10 +73,9 @@ class Host:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process = None
+            self._process, self._imported = None, False
 
     def _forked(self, module: str, folder: Path, limit_s: float) -> int | None:
-        fresh = self._process is None
         self.start()
         assert self._process
         assert self._process.stdin
@@ -83,13 +83,14 @@ class Host:
         line = ""
         try:
             self._process.stdin.write(json.dumps({"module": module, "folder": str(folder), "limit_s": limit_s}) + "\n")
-            if select.select([self._process.stdout], [], [], limit_s + GRACE_S + (STARTS_S if fresh else 0))[0]:
+            if select.select([self._process.stdout], [], [], limit_s + GRACE_S + (0 if self._imported else STARTS_S))[0]:
                 line = self._process.stdout.readline()
         except BrokenPipeError:
             pass
         if not line:  # it hangs, or is no more: the next job gets another
             self.close()
             raise FailedError("the process that it was forked from ended or hung")
+        self._imported = True
         code: int | None = json.loads(line)["code"]
         if code == CANNOT_FORK:
             say(f"{self._command[0]}: an import touches the GPU, so every part imports for itself")
