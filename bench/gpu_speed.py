@@ -50,6 +50,7 @@ CASES = (
     Case("7b-lora", "codellama-7b", "lora", 16, 4, against_trl=("G4", 0), of_the_rate=("G5", 0)),
     # TRL's full 7B in fp32 fits no card
     Case("7b-full", "codellama-7b", "full", 16, 4, "bf16_weights", "adamw_8bit", systems=SYSTEMS[::2], of_the_rate=("G5", 1)),
+    Case("7b-full-adafactor", "codellama-7b", "full", 16, 4, "bf16_weights", "adafactor", systems=SYSTEMS[:1], of_the_rate=("G5", 1)),
     Case("gpt2-full", "gpt2", "full", 32, 16, of_the_rate=("G5", 2)),
     Case("gpt2-lora", "gpt2", "lora", 32, 16),
     Case("7b-lora-mixed", "codellama-7b", "lora", 16, 4, shared=True),

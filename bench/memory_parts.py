@@ -47,7 +47,7 @@ class MemoryPart:
     precision: Literal["fp32", "bf16", "bf16_weights"]
     rows: int
     tokens: int  # per row, at most: virtual tokens take up positions, too
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
     checkpointing: bool = False
     tiny: bool = False
     passes: int = 1  # per step: from the second on, gradients are there already
@@ -135,3 +135,8 @@ def least(model: str, method: str, rows: int, tokens: int, tiny: bool) -> Memory
     if method == "full":
         return MemoryPart(model, method, "bf16_weights", rows, tokens, "adamw_8bit", checkpointing=True, in_backward=True, tiny=tiny)
     return MemoryPart(model, method, "bf16", rows, tokens, checkpointing=True, offloaded=method != "qlora", tiny=tiny)
+
+
+def by_adafactor(model: str, rows: int, tokens: int, tiny: bool) -> MemoryPart:
+    """All train with the least memory where there is no bitsandbytes."""
+    return MemoryPart(model, "full", "bf16_weights", rows, tokens, "adafactor", checkpointing=True, in_backward=True, tiny=tiny)

@@ -9,7 +9,7 @@ from typing import Any
 from bench import gpu_shape
 from bench.gpu_rates import matrix_rate_of
 from bench.memory import PUBLISHED_GB, PUBLISHED_METHODS, published_gb
-from bench.memory_parts import GPU_MODELS, SEVEN, MemoryPart, default, forecast_of, least
+from bench.memory_parts import GPU_MODELS, SEVEN, MemoryPart, by_adafactor, default, forecast_of, least
 from bench.memory_peers import PeerMemoryPart
 from bench.parts import Part
 from bench.results import compared
@@ -50,10 +50,15 @@ def _halved(one: PeerMemoryPart) -> bool:
     return one.dtype == "bfloat16"
 
 
-def first(where: str, tiny: bool) -> list[Part]:
-    """Codetune's two columns, and of TRL what goals are held against."""
+def own_columns(tiny: bool) -> list[MemoryPart]:
+    """Codetune's two columns; and what is least without bitsandbytes."""
     own = [way(*shape) for way in (default, least) for shape in shapes(tiny)]
-    return [one.part("memory", where) for one in (*own, *of_goals(tiny))]
+    return own + [by_adafactor(model, ROWS, tokens, tiny) for model, method, _, tokens, _ in shapes(tiny) if method == "full"]
+
+
+def first(where: str, tiny: bool) -> list[Part]:
+    """Codetune's columns, and of TRL what goals are held against."""
+    return [one.part("memory", where) for one in (*own_columns(tiny), *of_goals(tiny))]
 
 
 def rest(where: str, tiny: bool) -> list[Part]:
@@ -85,9 +90,8 @@ def capped_parts(where: str, tiny: bool) -> list[Part]:
 
 def forecasts(tiny: bool) -> list[Part]:
     """Of every part of codetune's."""
-    own = [way(*shape) for way in (default, least) for shape in shapes(tiny)]
-    own += [way(rows, tiny) for rows in CAPPED_ROWS for way in (streamed, resident)]
-    return [one.forecast_part(gpu=True) for one in own]
+    own = [way(rows, tiny) for rows in CAPPED_ROWS for way in (streamed, resident)]
+    return [one.forecast_part(gpu=True) for one in (*own_columns(tiny), *own)]
 
 
 def told(part: Part, kept: Json) -> str:
