@@ -34,8 +34,13 @@ def by_onednn(*tensors: torch.Tensor) -> bool:
     return all(one.dtype == torch.float32 and one.device.type == "cpu" for one in tensors) and _mkl_falls_back()
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _mkl_falls_back() -> bool:
+    return _looked_up()
+
+
+@functools.cache
+def _looked_up() -> bool:
     """MKL has AVX-512 for Intel's processors alone: others get AVX2, whatever they have."""
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and processor_vendor() != "GenuineIntel"
     return wide and torch.backends.mkl.is_available() and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
