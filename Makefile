@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2
 # Some machines and images forbid Python to keep what it has compiled: then each of the suite's processes compiles all anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart base-model check test test-slow fuzz bench clean
+.PHONY: quickstart base-model check test test-slow fuzz bench bench-gpu clean
 .DEFAULT_GOAL := test
 
 quickstart: $(STAMP)
@@ -36,6 +36,11 @@ fuzz: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench all
+
+# On a machine with a GPU; goes on where it was stopped: make bench-gpu LIMIT=540 takes nine minutes at a time.
+LIMIT ?= 0
+bench-gpu: $(STAMP)
+	$(BIN)/python -m bench gpu --keep --peers make --time-limit $(LIMIT)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

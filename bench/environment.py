@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from codetune.errors import UserError
 
 HERE = Path(__file__).resolve().parent
+_HAS_TRL = "import importlib.util as u; assert u.find_spec('trl') and u.find_spec('datasets')"
 
 
 def peers_python(name: str = "peers") -> Path:
@@ -31,6 +34,23 @@ def peers_python(name: str = "peers") -> Path:
             _make(pins, folder, python)
             stamp.write_text(wanted)
     return python
+
+
+def peers_at(given: str) -> Path | None:
+    """The peers' interpreter: the one that is given, with `make` one that is made, else one that is here already, this one if it has trl.
+
+    None where none is here. Raises UserError where the one that is given has no trl.
+    """
+    if given == "make":
+        return peers_python()
+    if given:
+        if shutil.which(given) is None or subprocess.run([given, "-c", _HAS_TRL], capture_output=True).returncode:
+            raise UserError(f"--peers {given}: no Python that has trl and datasets")
+        return Path(given)
+    here = HERE / ".venv-peers" / "bin" / "python"
+    if here.exists():
+        return here
+    return Path(sys.executable) if all(importlib.util.find_spec(name) for name in ("trl", "datasets")) else None
 
 
 def _make(pins: Path, folder: Path, python: Path) -> None:

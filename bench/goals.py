@@ -44,17 +44,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A number, what is compared, who measures it (a benchmark of `python -m bench`), with which options."""
+    """A number, what is compared, who measures it (a benchmark of `python -m bench`)."""
 
     name: str
     what: str
     benchmark: str
     targets: tuple[Target, ...]
-    options: str = ""
 
     @property
     def command(self) -> str:
-        return f"python -m bench {self.benchmark}{self.options and ' ' + self.options}"
+        return f"python -m bench {self.benchmark}"
 
 
 GOALS = (
@@ -86,22 +85,20 @@ GOALS = (
         ),
     ),
     Goal(
-        "G6", "peak memory of 7B LoRA, 1,024 tokens", "memory",
+        "G6", "peak memory of 7B LoRA, 1,024 tokens", "gpu",
         (
             Target("TRL+PEFT without checkpointing", 0.60, 0.45, limit_is="13.5 GB of weights", where="GPU"),
             Target("TRL+PEFT with checkpointing", 0.95, 0.85, limit_is="13.5 GB of weights", where="GPU"),
         ),
-        "--gpu --out runs/memory-gpu.json",
     ),
     Goal(
-        "G7", "exact bf16 LoRA of a 7B model under a cap of 8 GB, passes of 4,096 tokens or more", "memory",
+        "G7", "exact bf16 LoRA of a 7B model under a cap of 8 GB, passes of 4,096 tokens or more", "gpu",
         (
             Target(
                 "its own speed with resident weights (TRL+PEFT runs out of memory)", 0, 0.9, must_is="runs", limit_is="host link",
                 unit="%", where="GPU",
             ),
         ),
-        "--gpu --out runs/memory-gpu.json",
     ),
     Goal(
         "G8", "a study of 8 runs on one base, wall clock with start-up", "study",

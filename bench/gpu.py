@@ -1,200 +1,132 @@
-"""Training steps on a GPU beside TRL+PEFT's, and their share of the matrix rate measured in the same process.
+"""Everything that is measured on a GPU, in parts that are kept at once: `make bench-gpu`.
 
-    python -m bench gpu --out gpu.json
-    python -m bench gpu --tiny --out gpu-tiny.json        # the same at toy size, on the CPU too: to see that it works
-    python -m bench gpu --cases 7b-lora --systems codetune,TRL
+    python -m bench gpu --keep                            all of it, where there is a GPU; killed or stopped, the same command goes on
+    python -m bench gpu --time-limit 540 --out gpu.json   as much as fits into nine minutes
+    python -m bench gpu --only "speed codetune,rates"     some parts; `--list` names them, in their order
+    python -m bench gpu --only forecast --out gpu.json --keep     on any machine: forecasts beside what was measured there, and the page
+    python -m bench gpu --tiny                            the same at toy size, on a CPU too: to see that it works
 
-Each part is a process of its own, is done within eight minutes or has failed, and is written to --out at once; run it again to go on.
+In this order: the machine's rates; peak memory of codetune on the published table's shapes, and of TRL+PEFT on 7B LoRA (G6); 7B LoRA under
+a cap of 8 GB (G7); training steps against TRL+PEFT's (G4, G5); profiles; the rest of TRL's memory; forecasts. To add a part, give it to its
+group's module; a group more is a module more in `groups` and `every_part`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Any
 
-from bench import environment
+from bench import environment, parts
+from bench.children import Host
 from bench.environment import say
-from bench.results import compared
-from codetune.errors import UserError, nearest
-from codetune.runs import write_json
+from codetune.errors import UserError
 
-WHAT = "Training steps on a GPU against TRL+PEFT, tokens/s and the share of the matrix rate: 7B LoRA, 7B full, GPT-2 124M."
-HOW_LONG = "Under eight minutes a part, 16 parts, resumable; --tiny: half a minute a part, on a CPU too."
-PART_S = 470
-SYSTEMS = ("codetune", "codetune plain", "TRL", "TRL no checkpointing")
-MIXED = (31, 402, 77, 180, 24, 512, 96, 140, 55, 260, 33, 118, 700, 48, 84, 210)  # tokens of short pairs and a few long documents
-HEAD = ("case", "system", "tokens/s", "share of the matrix rate", "matrix rate, TFLOP/s", "peak GB", "first loss", "largest difference")
+WHAT = "Training on a GPU: the published table's memory, 7B LoRA in 8 GB, speed against TRL+PEFT, share of the matrix rate, profiles."
+HOW_LONG = "Half an hour and more on one GPU of 80 GB, in parts under eight minutes each, resumable; --tiny: ten minutes, on a CPU too."
+OURS = (
+    "codetune.train.dry_run", "bench.ours_gpu", "bench.gpu_rates", "bench.gpu_profile", "bench.memory_forecast",
+    *(f"transformers.models.{name}.modeling_{name}" for name in ("gpt2", "llama", "mistral", "falcon")),
+)  # fmt: skip
+PEERS = ("trl.trainer.sft_trainer", "bench.peer_memory", "bench.peer_trl_gpu", *OURS[-4:])
+NO_PEERS = "no environment with trl and datasets here: --peers PYTHON names one, --peers make makes one"
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One comparison. `rows` of 1,024 tokens a step; `shared` ones are filled with documents of mixed lengths."""
+def groups() -> dict[str, ModuleType]:
+    """Who has `told` and `report` of a group, and perhaps `rows` and `figures`; imported late, as they take seconds."""
+    from bench import gpu_profile, gpu_rates, gpu_speed, memory_error, memory_table
 
-    name: str
-    model: str  # its short name, codetune/models/published.py
-    method: Literal["lora", "full"]
-    rows: int
-    rows_per_pass: int
-    precision: str = "bf16"
-    optimizer: str = "adamw"
-    shared: bool = False
-    peers: bool = True  # TRL's full 7B in fp32 fits no card
-    against_trl: tuple[str, int] | None = None  # the goal and the number of its target that the ratio to TRL answers
-    of_the_rate: tuple[str, int] | None = None  # and those that the share of the matrix rate does
+    found = {"rates": gpu_rates, "memory": memory_table, "cap": memory_table, "speed": gpu_speed, "profile": gpu_profile}
+    return found | {"forecast": memory_error}
 
 
-CASES = (
-    Case(
-        "7b-lora", "codellama-7b", "lora", 16, 4, against_trl=("G4", 0), of_the_rate=("G5", 0),
-    ),
-    Case("7b-lora-mixed", "codellama-7b", "lora", 16, 4, shared=True),
-    Case(
-        "7b-full", "codellama-7b", "full", 16, 4, "bf16_weights", "adamw_8bit", peers=False, of_the_rate=("G5", 1),
-    ),
-    Case("gpt2-full", "gpt2", "full", 32, 16, of_the_rate=("G5", 2)),
-    Case("gpt2-lora", "gpt2", "lora", 32, 16),
-)  # fmt: skip
+def every_part(where: str, tiny: bool) -> list[parts.Part]:
+    """All of them, in the order of their worth: what is dear and asked for first comes first."""
+    from bench import gpu_profile, gpu_rates, gpu_speed, memory_table
+
+    return [
+        *gpu_rates.parts_of(where, tiny), *memory_table.first(where, tiny), *memory_table.capped_parts(where, tiny),
+        *gpu_speed.parts_of(where, tiny), *gpu_profile.parts_of(where, tiny), *memory_table.rest(where, tiny),
+        *memory_table.forecasts(tiny),
+    ]  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cases", default="", help=f"comma-separated, of {', '.join(case.name for case in CASES)}; default all")
-    parser.add_argument("--systems", default="", help=f"comma-separated, of {', '.join(SYSTEMS)}; default all")
-    parser.add_argument("--steps", type=int, default=8, help="timed steps of each part; 3 more warm up (default 8)")
+    parts.add_arguments(parser, "runs/bench-gpu.json")
+    parser.add_argument("--list", action="store_true", help="measure nothing: the parts, their seconds, and which the record has")
+    parser.add_argument("--peers", default="", metavar="PYTHON", help="an interpreter that has trl, or `make`; default: one that is here")
     parser.add_argument("--tiny", action="store_true", help="tiny models of the same families, on whatever is here: to see that it works")
-    parser.add_argument("--again", action="store_true", help="measure anew what failed")
-    parser.add_argument("--out", type=Path, default=None, help="results, JSON, written after each part; default runs/bench-gpu.json")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure what the file does not have yet, and print the table. Raises UserError for options that cannot work."""
-    cases = [case for case in CASES if case.name in _named(options.cases, [case.name for case in CASES], "case")]
-    systems = _named(options.systems, list(SYSTEMS), "system")
-    import torch  # here, so that listing and refusing come without it
+    """Measure what the file does not have yet, and print the tables. Raises UserError for options that cannot work."""
+    if options.tiny and getattr(options, "keep", False):
+        raise UserError("--tiny --keep: nothing of tiny models is a result; leave one out")
+    ours = Host(Path(sys.executable), OURS)
+    peers_python = environment.peers_at(options.peers)
+    hosts = {"ours": ours} | ({"peers": Host(peers_python, PEERS)} if peers_python else {})
+    try:
+        if not options.list:
+            for host in hosts.values():
+                host.start()  # they import while this process does
+        _run(options, hosts)
+    finally:
+        for host in hosts.values():
+            host.close()
 
-    where: Literal["cuda", "cpu"] = "cuda" if torch.cuda.is_available() else "cpu"
-    if where == "cpu" and not options.tiny:
-        raise UserError("no GPU here: run this where there is one; --tiny shows here that it works")
+
+def _run(options: argparse.Namespace, hosts: dict[str, Host]) -> None:
+    from codetune.models.machine import device, hardware, versions
+
+    where = "cuda" if device() == "cuda" else "cpu"
+    todo = parts.chosen(every_part(where, options.tiny), options.only)
     out = options.out or Path("runs") / f"bench-gpu{'-tiny' if options.tiny else ''}.json"
-    record = _record(out, options.tiny, where)
-    parts = [(case, system) for case in cases for system in systems if case.peers or not system.startswith("TRL")]
-    for number, (case, system) in enumerate(parts, 1):
-        kept = record["parts"].get(f"{case.name} {system}")
-        if kept is not None and not (options.again and "failed" in kept):
-            continue
-        found = _measured(case, system, where, options.steps, options.tiny) | {"load": environment.load_average()}
-        record["parts"][f"{case.name} {system}"] = found
-        record["load"].append(found["load"])
-        record["rows"] = [row for each in cases for row in rows_of(each, record["parts"])]
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, record)
-        speed = f"{found['tokens_per_s']:,.0f} tokens/s" if "measured" in found else found["failed"]
-        say(f"{number}/{len(parts)} {case.name} {system}: {speed}")
-    print(report(record, [case.name for case in cases]))
+    fresh = {"benchmark": "gpu", "goal": "G4, G5, G6, G7", "device": where, "tiny": options.tiny}
+    fresh |= {"machine": hardware(), "versions": versions()}
+    missing = [part for part in todo if part.host not in hosts]
+    here = [part for part in todo if part.host in hosts]
+    record = parts.record_at(out, fresh, measuring=not options.list and any(part.on_device for part in here))
+    if options.list:
+        print(listed(todo, record))
+        return
+    if where == "cpu" and not options.tiny and any(part.on_device for part in here):
+        raise UserError("no GPU here: run this where there is one; --only forecast runs anywhere, --tiny shows here that it works")
+    left = parts.measure(here, record, out, hosts, options, told)
+    for key in ("rows", "figures"):
+        makers = [getattr(module, key) for module in dict.fromkeys(groups().values()) if hasattr(module, key)]
+        record[key] = [one for make in makers for one in make(record)]
+    if record["parts"]:
+        parts.write(out, record)
+    print(report(record))
+    for line in (f"{len(missing)} parts of TRL are left out: {NO_PEERS}" if missing else "", parts.remaining(left)):
+        if line:
+            say(line)
 
 
-def _measured(case: Case, system: str, where: Literal["cuda", "cpu"], steps: int, tiny: bool) -> Json:
-    """One part in a process of its own; a failure is one line under `failed`."""
-    from bench import gpu_shape
-    from bench.gpu_job import GpuJob
-
-    config = gpu_shape.config_of(case.model, tiny)
-    row = 64 if tiny else 1024
-    documents = gpu_shape.documents(case.rows if not tiny else 4, row, [max(4, n * row // 1024) for n in MIXED] if case.shared else [row])
-    per_pass = gpu_shape.documents_a_pass(len(documents), case.rows_per_pass if not tiny else 2, case.rows if not tiny else 4)
-    chosen: Any = system
-    job = GpuJob(
-        chosen, config.to_dict(), case.method, documents, row, case.rows_per_pass if not tiny else 2, per_pass, where, case.precision,
-        case.optimizer, steps=steps, rate_size=256 if tiny else 8192,
-    )  # fmt: skip
-    peer = system.startswith("TRL")
-    python, module = (environment.peers_python(), "bench.peer_trl_gpu") if peer else (Path(sys.executable), "bench.ours_gpu")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "job.json"
-        job.save(path)
-        variables = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
-        try:
-            done = subprocess.run([str(python), "-m", module, str(path)], capture_output=True, text=True, timeout=PART_S, env=variables)
-        except subprocess.TimeoutExpired:
-            return {"failed": f"not done in {PART_S} s"}
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"ended with {done.returncode} (memory?)"]
-        return {"failed": lines[-1][:300]}
-    found = json.loads(done.stdout.splitlines()[-1])
-    speed, work = found["tokens"] / found["seconds"], gpu_shape.operations_a_token(config, case.method, documents)
-    return {"measured": found, "tokens_per_s": speed, "operations_a_token": work, "share": speed * work / found["matrix_rate"]}
+def told(part: parts.Part, kept: Json) -> str:
+    """A part's outcome in few words."""
+    found: str = groups()[part.group].told(part, kept)
+    return found
 
 
-def _record(out: Path, tiny: bool, where: str) -> Json:
-    """The file so far. Raises UserError where it is of another device."""
-    from codetune.models.machine import hardware, versions
-
-    fresh: Json = {"benchmark": "gpu", "goal": "G4, G5", "machine": hardware(), "versions": versions(), "load": [], "rows": []}
-    fresh |= {"tiny": tiny, "device": where, "cases": [asdict(case) for case in CASES], "parts": {}}
-    if not out.exists():
-        return fresh
-    record: Json = json.loads(out.read_text())
-    if (record["device"], record["tiny"], record["machine"]["gpu"]) != (where, tiny, fresh["machine"]["gpu"]):
-        raise UserError(f"{out} was measured on {record['device']} {record['machine']['gpu']}: choose another --out on this machine")
-    return record
+def report(record: Json) -> str:
+    """The tables of what was measured."""
+    machine, versions = record["machine"], record["versions"]
+    device = machine["gpu"] if record["device"] == "cuda" else f"{machine['cpu']} (no GPU)"
+    tiny = " Tiny models: nothing here is a result." if record["tiny"] else ""
+    head = f"Device: {device}; torch {versions['torch']}, transformers {versions['transformers']}.{tiny}"
+    found = [module.report(record) for module in dict.fromkeys(groups().values())]
+    return "\n\n".join([head, *(one for one in found if one)])
 
 
-def rows_of(case: Case, parts: dict[str, Json]) -> list[Json]:
-    """What of the goals the parts answer so far."""
-    ours, peer = parts.get(f"{case.name} codetune"), parts.get(f"{case.name} TRL")
-    rows: list[Json] = []
-    if ours is None or "measured" not in ours:
-        return rows
-    if case.against_trl and peer is not None and "measured" in peer:
-        first, theirs = (each["measured"]["losses"][0] for each in (ours, peer))
-        same = f"first losses {first:.5f} and {theirs:.5f}, the same documents and weights"
-        speeds = ours["tokens_per_s"], peer["tokens_per_s"]
-        rows.append(compared(case.name, "TRL+PEFT defaults", *speeds, "tokens/s", same, case.against_trl))
-    if case.of_the_rate:
-        rate, same = ours["measured"]["matrix_rate"], "operations counted from the shape"
-        against = "a square bf16 product in the same process"
-        rows.append(compared(case.name, against, ours["share"] * rate, rate, "FLOP/s", same, case.of_the_rate))
-    return rows
-
-
-def report(record: Json, names: list[str]) -> str:
-    """The table of these cases; the differences are to `codetune plain`'s losses, or to codetune's where that is not there."""
-    lines = [
-        f"Device: {record['machine']['gpu'] if record['device'] == 'cuda' else record['machine']['cpu'] + ' (no GPU)'}; "
-        f"torch {record['versions']['torch']}. {'Tiny models: nothing here is a result. ' if record['tiny'] else ''}"
-        "Random weights, the same on both sides; the share counts products of the forward and backward passes, not what is computed twice.",
-        "",
-        f"| {' | '.join(HEAD)} |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name in names:
-        own = {system: record["parts"][f"{name} {system}"] for system in SYSTEMS if f"{name} {system}" in record["parts"]}
-        plain = next((own[one] for one in ("codetune plain", "codetune") if "measured" in own.get(one, {})), None)
-        right = plain and plain["measured"]["losses"]
-        lines += [_row(name, system, found, right) for system, found in own.items()]
+def listed(todo: list[parts.Part], record: Json) -> str:
+    """The parts in their order, with what the record has of them."""
+    lines = []
+    for part in todo:
+        kept = record["parts"].get(part.name)
+        state = "" if kept is None else f"  done in {kept['seconds']:.1f} s" if "measured" in kept else f"  failed: {kept['failed']}"
+        lines.append(f"{part.group:9} {part.expected_s:4.0f} s  {part.name}{state}")
     return "\n".join(lines)
-
-
-def _row(case: str, system: str, found: Json, right: list[float] | None) -> str:
-    if "measured" not in found:
-        return f"| {case} | {system} | failed: {found['failed']} | - | - | - | - | - |"
-    one = found["measured"]
-    difference = "-" if right is None else f"{max(abs(a - b) for a, b in zip(one['losses'], right, strict=True)):.4f}"
-    cells = [f"{found['tokens_per_s']:,.0f}", f"{100 * found['share']:.1f}%", f"{one['matrix_rate'] / 1e12:.1f}"]
-    cells += [f"{one['peak_memory_bytes'] / 1e9:.2f}", f"{one['losses'][0]:.4f}", difference]
-    return f"| {' | '.join([case, system, *cells])} |"
-
-
-def _named(given: str, names: list[str], kind: str) -> list[str]:
-    found = [name.strip() for name in given.split(",") if name.strip()]
-    for name in found:
-        if name not in names:
-            raise UserError(f"no {kind} {name!r}: {nearest(name, names)}")
-    return found or names

@@ -37,9 +37,6 @@ class GpuJob:
     lora_rank: int = 16
     rate_size: int = 8192  # of the square product that the matrix rate is measured with
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)))
-
     @classmethod
     def load(cls, path: Path) -> GpuJob:
         return cls(**json.loads(path.read_text()))
@@ -111,10 +108,10 @@ def same_weights(root: torch.nn.Module) -> None:
 def matrix_rate(where: str, size: int) -> float:
     """Operations per second of the fastest square product in bf16."""
     one, other = (torch.randn(size, size, device=where, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * size**3 / min(_seconds(lambda: one @ other, where) for _ in range(5))
+    return 2 * size**3 / min(seconds_of(lambda: one @ other, where) for _ in range(5))
 
 
-def _seconds(compute: Callable[[], object], where: str, times: int = 10) -> float:
+def seconds_of(compute: Callable[[], object], where: str, times: int = 10) -> float:
     """Of one call, in a row of so many."""
     compute()
     if where == "cuda":

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from bench.memory_parts import Part
+from bench.memory_parts import MemoryPart
 from codetune.models.families import family_of
 from codetune.models.outline import outline_of, without_data
 
 
 def config_of(model: str, tiny: bool) -> Any:
     """transformers' config of the shape, or of a tiny one of its family."""
-    return Part(model, "lora", "bf16", 1, 64, tiny=tiny).config()
+    return MemoryPart(model, "lora", "bf16", 1, 64, tiny=tiny).config()
 
 
 def documents(rows: int, row_tokens: int, lengths: Sequence[int]) -> list[int]:

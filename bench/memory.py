@@ -1,149 +1,99 @@
-"""Peak memory of two training steps beside its forecast, method by method, on random weights of true shapes.
+"""Peak memory of two training steps on a CPU beside its forecast, method by method, on random weights of true shapes.
 
-    python -m bench memory [--methods full,lora] [--out memory.json]
-    python -m bench memory --gpu --out memory-gpu.json
-    python -m bench memory --gpu --tiny
+    python -m bench memory [--only "lora fp32,full"] [--out memory.json]
 
-Each part is a process of its own and is written to --out at once; run it again to go on: what is there is not measured anew.
+On a GPU `python -m bench gpu` does it, beside TRL's.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from bench import environment
-from bench.environment import say
-from codetune.config import METHOD_NAMES
-from codetune.errors import UserError, nearest
-from codetune.runs import write_json
+from bench import parts
+from bench.children import Host
 
-WHAT = "Peak memory of every method on random weights beside codetune's forecast; --gpu: full-size models on a GPU."
-HOW_LONG = "About a minute a part on a CPU core, 64 parts; --gpu: under eight minutes a part, 150 parts, resumable; --tiny: seconds a part."
+WHAT = "Peak memory of every method on a CPU, on random weights of true shapes, beside codetune's forecast."
+HOW_LONG = "About a minute a part on a CPU core, 64 parts and their forecasts, resumable; --tiny: seconds a part."
 PUBLISHED_METHODS = ("full", "lora", "prefix_tuning", "prompt_tuning")  # LoRA of rank 16, 20 virtual tokens, rows of 1,024
 PUBLISHED_GB: dict[str, tuple[float | None, float | None, float | None, float | None]] = {
     "gpt2": (7.15, 6.91, 5.85, 6.17), "gpt2-medium": (17.19, 16.49, 13.59, 14.37), "gpt2-large": (31.56, 29.82, 24.33, 25.83),
     "gpt2-xl": (52.85, 48.94, 39.72, 42.19), "codellama-7b": (50.23, 37.33, 22.91, 23.39), "mistral-7b": (54.98, 41.80, None, 26.52),
 }  # fmt: skip
 HEAD = (
-    "model", "method", "settings", "rows x tokens", "forecast GB", "measured GB", "reserved GB", "forecast/measured", "published GB",
-    "tokens per CPU s", "tokens per s",
+    "model", "method", "settings", "rows x tokens", "forecast GB", "measured GB", "forecast/measured", "tokens per CPU s", "tokens per s",
 )  # fmt: skip
+Json = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gpu", action="store_true", help="full-size models on this machine's GPU, one row of 1,024 tokens")
-    parser.add_argument("--tiny", action="store_true", help="tiny models of the same families, on whatever is here: to see that it works")
+    parser.add_argument("--tiny", action="store_true", help="tiny models of the same families: to see that it works")
     parser.add_argument("--models", default="", help="comma-separated short names (codetune/models/published.py), or llama-109m")
-    parser.add_argument("--methods", default="", help="comma-separated; default: all; with --gpu the four of the published table")
-    parser.add_argument("--precisions", default="fp32,bf16", help="comma-separated; without --gpu")
-    parser.add_argument("--tokens", type=int, default=0, help="per row; default 512, with --gpu 1,024")
-    parser.add_argument("--rows", type=int, default=0, help="per pass; default 2, with --gpu 1")
-    parser.add_argument("--again", action="store_true", help="measure anew what failed")
+    parser.add_argument("--tokens", type=int, default=512, help="per row (default 512)")
+    parser.add_argument("--rows", type=int, default=2, help="per pass (default 2)")
     parser.add_argument("--write-docs", action="store_true", help="measure nothing: write docs/memory.md from forecasts and from --out")
-    parser.add_argument("--out", type=Path, default=None, help="results, JSON, written after each part; default runs/bench-memory.json")
+    parts.add_arguments(parser, "runs/bench-memory.json")
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure what the file does not have yet, and print the table. Raises UserError for options that cannot work."""
-    methods = _named(options.methods, METHOD_NAMES, "method")
-    precisions = _named(options.precisions, ("fp32", "bf16", "bf16_weights"), "precision")
-    if not options.gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import torch  # here, so that listing and refusing come without it
+    from bench import memory_page, memory_parts  # here, so that listing comes without torch
+    from codetune.models.machine import hardware, versions
 
-    from bench import memory_page, memory_parts, memory_table
-
-    out = options.out or Path("runs") / f"bench-memory{'-gpu' if options.gpu else ''}{'-tiny' if options.tiny else ''}.json"
+    out = options.out or Path("runs") / f"bench-memory{'-tiny' if options.tiny else ''}.json"
     if options.write_docs:
         memory_page.write(out)
         return
-    on_gpu = torch.cuda.is_available()
-    if options.gpu and not on_gpu and not options.tiny:
-        raise UserError("no GPU here: run --gpu where there is one; --gpu --tiny shows here that it works")
-    models = _models(options.models) or (memory_parts.GPU_MODELS if options.gpu else memory_parts.CPU_MODELS)
-    tokens, rows = options.tokens or (1024 if options.gpu else 512), options.rows or (1 if options.gpu else 2)
-    if options.gpu:
-        compared = [method for method in methods or PUBLISHED_METHODS if method in PUBLISHED_METHODS]
-        others = [method for method in methods if method not in PUBLISHED_METHODS]
-        parts = memory_table.side_by_side(models, compared, rows, tokens, options.tiny)
-        parts += memory_parts.gpu_parts(models, others, rows, tokens, options.tiny)
-        parts += memory_table.capped(models, tokens, options.tiny) if "lora" in compared else []
-    else:
-        parts = memory_parts.cpu_parts(models, methods or memory_parts.METHODS, precisions, rows, tokens, options.tiny)
-    for part in parts:
-        part.config()  # a model that is not known is refused before anything is measured
-    record = _record(out, on_gpu)
-    for number, part in enumerate(parts, 1):
-        kept = record["parts"].get(part.key)
-        if kept is not None and not (options.again and "failed" in kept):
-            continue
-        found = part.measured(on_gpu) | {"load": environment.load_average()}
-        record["parts"][part.key] = found
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, record)
-        say(f"{number}/{len(parts)} {part.key}: {_outcome(found)}")
-    print(report(record, [part.key for part in parts]))
-    if options.gpu:
-        print(f"\n{memory_table.table(record, models, compared, rows, tokens, options.tiny)}")
-        if not options.tiny:
-            write_json(out, record | {"goal": "G6, G7", "rows": memory_table.goals(record, models, tokens, options.tiny)})
+    models = [name.strip() for name in options.models.split(",") if name.strip()] or memory_parts.CPU_MODELS
+    wanted = memory_parts.cpu_parts(models, memory_parts.METHODS, options.rows, options.tokens, options.tiny)
+    every = [part for one in wanted for part in (one.forecast_part(gpu=False), one.part("memory", "cpu"))]
+    todo = parts.chosen(every, options.only)
+    fresh = {"benchmark": "memory", "device": "CPU", "tiny": options.tiny, "machine": hardware(), "versions": versions()}
+    record = parts.record_at(out, fresh, measuring=True)
+    ours = Host(Path(sys.executable), ())  # resident memory: nothing that another process has imported may be in it
+    left = parts.measure(todo, record, out, {"ours": ours}, options, told)
+    print(report(record, [part.name for part in todo if part.on_device]))
+    if left:
+        print(f"\n{parts.remaining(left)}")
 
 
-def _record(out: Path, on_gpu: bool) -> dict[str, Any]:
-    """The file so far. Raises UserError where it is of another device."""
-    from codetune.models.machine import hardware, versions
-
-    fresh: dict[str, Any] = {"benchmark": "memory", "device": "GPU" if on_gpu else "CPU", "machine": hardware(), "versions": versions()}
-    fresh["parts"] = {}
-    if not out.exists():
-        return fresh
-    record: dict[str, Any] = json.loads(out.read_text())
-    if record["device"] != fresh["device"] or record["machine"]["gpu"] != fresh["machine"]["gpu"]:
-        raise UserError(f"{out} was measured on {record['device']} {record['machine']['gpu']}: choose another --out on this machine")
-    return record
+def told(part: parts.Part, kept: Json) -> str:
+    """A part's outcome in few words."""
+    measured = kept["measured"]
+    return f"{measured['peak'] / 1e9:.2f} GB" if part.on_device else f"{measured['training'] / 1e9:.2f} GB forecast"
 
 
-def _outcome(found: dict[str, Any]) -> str:
-    if "measured" not in found:
-        return str(found.get("refused") or found["failed"])
-    if "forecast" not in found:
-        return f"{found['measured']['peak'] / 1e9:.2f} GB measured"
-    return f"{found['forecast'] / 1e9:.2f} GB forecast, {found['measured']['peak'] / 1e9:.2f} GB measured ({found['ratio']:.3f})"
-
-
-def report(record: dict[str, Any], keys: list[str]) -> str:
+def report(record: Json, names: list[str]) -> str:
     """The table of these parts, and what it says."""
-    machine = record["machine"]
     lines = [
-        f"Device: {machine['gpu'] if record['device'] == 'GPU' else machine['cpu']}; torch {record['versions']['torch']}, "
-        f"transformers {record['versions']['transformers']}. Random weights, two steps, rows of one document, the longest that fits.",
-        "`measured` and `reserved` were measured here, each in a process of its own; `forecast` was computed from the config alone; "
-        "`published` is quoted, of rows of 1,024 and unknown batch. Peaks are of the steps, without loading and without the reload check.",
+        f"Device: {record['machine']['cpu']}; torch {record['versions']['torch']}, transformers {record['versions']['transformers']}. "
+        "Random weights, two steps, rows of one document, the longest that fits.",
+        "`measured` was measured here, each in a process of its own; `forecast` was computed from the config alone. "
+        "Peaks are of the steps, without loading and without the reload check.",
         "",
         f"| {' | '.join(HEAD)} |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    return "\n".join([*lines, *(_row(record["parts"][key]) for key in keys)])
+    return "\n".join([*lines, *(_row(record, name) for name in names if name in record["parts"])])
 
 
-def _row(part: dict[str, Any]) -> str:
-    name = ("tiny " if part["tiny"] else "") + part["model"]
-    head = [name, part["method"], part["settings"], f"{part['rows']} x {part['tokens']}"]
-    published = "-" if part["tiny"] else published_gb(part["model"], part["method"])
-    forecast = f"{part['forecast'] / 1e9:.2f}" if "forecast" in part else "-"
+def _row(record: Json, name: str) -> str:
+    from bench.memory_parts import forecast_of
+
+    part, forecast = record["parts"][name], forecast_of(record, name)
+    head = [("tiny " if part["tiny"] else "") + part["model"], part["method"], part["settings"], f"{part['rows']} x {part['tokens']}"]
+    head.append("-" if forecast is None else f"{forecast / 1e9:.2f}")
     if "measured" not in part:
-        why = f"refused: {part['refused']}" if "refused" in part else f"failed: {part['failed']}"
-        return f"| {' | '.join([*head, forecast, why, '-', '-', published, '-', '-'])} |"
+        return f"| {' | '.join([*head, part['failed'], '-', '-', '-'])} |"
     found = part["measured"]
-    cells = [forecast, f"{found['peak'] / 1e9:.2f}", f"{found['reserved'] / 1e9:.2f}" if found["reserved"] else "-"]
-    cells.append(f"{part['ratio']:.3f}" if "ratio" in part else "-")
-    speeds = [f"{found['tokens'] / found['cpu_seconds']:,.0f}", f"{found['tokens'] / found['seconds']:,.0f}"]
-    return f"| {' | '.join([*head, *cells, published, *speeds])} |"
+    cells = [f"{found['peak'] / 1e9:.2f}", "-" if forecast is None else f"{forecast / found['peak']:.3f}"]
+    cells += [f"{found['tokens'] / found[unit]:,.0f}" for unit in ("cpu_seconds", "seconds")]
+    return f"| {' | '.join([*head, *cells])} |"
 
 
 def published_gb(model: str, method: str) -> str:
@@ -152,15 +102,3 @@ def published_gb(model: str, method: str) -> str:
         return "-"
     value = PUBLISHED_GB[model][PUBLISHED_METHODS.index(method)]
     return "-" if value is None else f"{value:.2f}"
-
-
-def _named(given: str, names: tuple[str, ...], kind: str) -> list[str]:
-    found = [name.strip() for name in given.split(",") if name.strip()]
-    for name in found:
-        if name not in names:
-            raise UserError(f"no {kind} {name!r}: {nearest(name, names)}")
-    return found
-
-
-def _models(given: str) -> list[str]:
-    return [name.strip() for name in given.split(",") if name.strip()]

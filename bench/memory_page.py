@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.environment import say
 from bench.memory import PUBLISHED_GB, PUBLISHED_METHODS, published_gb
-from bench.memory_parts import Part
+from bench.memory_parts import MemoryPart, forecast_of
 from codetune.errors import UserError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "memory.md"
@@ -31,7 +31,7 @@ take up 20 of the tokens), computed from the shapes alone as `codetune plan --gp
 training, loading before it, and loading after it for the reload check.
 `bf16` keeps what trains in fp32 (exact masters); `bf16_weights` keeps all in
 bf16, rounded at random ([precision.md](precision.md)); `+c` computes layers twice. A GPU counts as having 1 GB less than its name says.
-`python -m bench memory --gpu` measures this on a GPU; that has not been done yet.
+`python -m bench gpu` measures this on a GPU: [performance.md](performance.md) says whether that has been done.
 
 """
 
@@ -47,7 +47,7 @@ def write(results: Path) -> None:
 def gigabytes(model: str, method: str, training: bool = False, **settings: Any) -> float | None:
     """The run's forecast peak, or that of its steps alone; None where the model cannot have the method."""
     try:
-        found = Part(model, method, rows=1, tokens=1024, passes=PASSES, **settings).forecast(gpu=True)
+        found = MemoryPart(model, method, rows=1, tokens=1024, passes=PASSES, **settings).forecast(gpu=True)
     except UserError:
         return None
     return (found.training if training else found.peak) / 1e9
@@ -119,8 +119,10 @@ def _measured(record: dict[str, Any] | None) -> str:
         "| model | method | precision | rows x tokens | forecast GB | measured GB | forecast/measured |",
         "|---|---|---|---|---:|---:|---:|",
     ]  # fmt: skip
-    for part in record["parts"].values():
-        if "measured" in part:
-            sizes = f"{part['forecast'] / 1e9:.2f} | {part['measured']['peak'] / 1e9:.2f} | {part['ratio']:.2f}"
+    for name, part in record["parts"].items():
+        forecast = forecast_of(record, name)
+        if forecast is not None and "measured" in part:
+            peak = part["measured"]["peak"]
+            sizes = f"{forecast / 1e9:.2f} | {peak / 1e9:.2f} | {forecast / peak:.2f}"
             lines.append(f"| {part['model']} | `{part['method']}` | {part['settings']} | {part['rows']} x {part['tokens']} | {sizes} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What the memory benchmark measures: models by shape, methods, precisions, and one part measured beside its forecast."""
+"""What the memory benchmarks measure: models by shape, methods, precisions; of each a part that measures and one that forecasts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Literal
 import transformers
 from pydantic import TypeAdapter
 
+from bench.parts import Part
 from codetune.batches import full_rows
 from codetune.config import METHOD_NAMES, MethodConfig, TrainConfig
 from codetune.errors import UserError
 from codetune.models.families import family_of
 from codetune.models.forecast import Pass
-from codetune.models.machine import device
 from codetune.models.published import published_config
-from codetune.train.dry_run import documents_of, measured_in_child
+from codetune.train.dry_run import documents_of, job_of
 from codetune.train.memory import MemoryForecast, forecast_memory
 
 CPU_MODELS = ("gpt2", "llama-109m")
@@ -25,7 +25,8 @@ GPU_MODELS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "falcon-7b", "mist
 FIRST = ("full", "lora", "prefix_tuning", "prompt_tuning", "qlora")
 METHODS = (*FIRST, *(name for name in METHOD_NAMES if name not in FIRST))
 RANK = 16  # of LoRA, as published
-PART_S = 470.0  # a part that is not done by then has failed
+SEVEN = ("falcon-7b", "mistral-7b", "codellama-7b")
+FORECAST = "forecast"  # begins the names of the parts that forecast
 _METHOD: TypeAdapter[MethodConfig] = TypeAdapter(MethodConfig)
 _LLAMA_109M: dict[str, Any] = {
     "num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 2048, "vocab_size": 32000,
@@ -38,8 +39,8 @@ _TINY: dict[str, Any] = {  # whichever of these a family's config has
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One measurement: a process of its own."""
+class MemoryPart:
+    """A few steps of codetune's: model, method and settings."""
 
     model: str
     method: str
@@ -53,10 +54,11 @@ class Part:
     offloaded: bool = False  # frozen weights in main memory
     in_backward: bool = False  # the optimiser's step inside the backward pass
     cap_gb: float = 0.0  # of the GPU's memory, that the process may have; 0: all
+    steps: int = 2
 
     @property
-    def key(self) -> str:
-        """Names it in the file of results."""
+    def name(self) -> str:
+        """Of the part that measures it."""
         return f"{'tiny ' if self.tiny else ''}{self.model} {self.method} {self.settings} {self.rows}x{self.tokens}"
 
     @property
@@ -96,40 +98,40 @@ class Part:
         one = Pass(self.rows, width, self.rows * (width - 1))
         return forecast_memory(self.config(), method, train, (full_rows(self.rows, width),), (one,), gpu)
 
-    def measured(self, gpu: bool) -> dict[str, Any]:
-        """Forecast and measurement in bytes, with what the step took; a failure is one line under `failed`."""
-        asked = dataclasses.asdict(self) | {"settings": self.settings}
-        try:
-            forecast = self.forecast(gpu)
-        except UserError as error:
-            return asked | {"refused": str(error)}
-        asked |= {"forecast": forecast.training, "forecast_parts": dataclasses.asdict(forecast)}
+    def part(self, group: str, where: str, host: str = "ours") -> Part:
+        """The part that measures it."""
         method, train, width = self.trained_as()
-        try:
-            batch = documents_of(full_rows(self.rows, width))
-            found = measured_in_child(self.config(), method, train, batch, device(), PART_S, int(self.cap_gb * 1e9))
-        except UserError as error:
-            return asked | {"failed": str(error)}
-        return asked | {"measured": dataclasses.asdict(found), "ratio": forecast.training / found.peak}
+        rows = documents_of(full_rows(self.rows, width))
+        job = job_of(self.config(), method, train, rows, where, int(self.cap_gb * 1e9), self.steps)
+        about = dataclasses.asdict(self) | {"settings": self.settings}
+        big = self.model in SEVEN and not self.tiny
+        seconds = (25.0 if self.offloaded else 10.0) if big else 5.0
+        return Part(group, self.name, "codetune.train.dry_run", job, about, seconds, host=host)
+
+    def forecast_part(self, gpu: bool, host: str = "ours") -> Part:
+        """The part that forecasts it."""
+        job = {"part": dataclasses.asdict(self), "gpu": gpu}
+        return Part(FORECAST, f"{FORECAST} {self.name}", "bench.memory_forecast", job, host=host, on_device=False)
 
 
-def cpu_parts(models: Sequence[str], methods: Sequence[str], precisions: Sequence[Any], rows: int, tokens: int, tiny: bool) -> list[Part]:
-    return [Part(model, method, one, rows, tokens, tiny=tiny) for method in methods for model in models for one in precisions]
+def forecast_of(record: dict[str, Any], name: str) -> int | None:
+    """Bytes of the steps that were forecast for the part of this name."""
+    found: int | None = record["parts"].get(f"{FORECAST} {name}", {}).get("measured", {}).get("training")
+    return found
 
 
-def gpu_parts(models: Sequence[str], methods: Sequence[str], rows: int, tokens: int, tiny: bool) -> list[Part]:
-    """In bf16 with fp32 masters, and with the least memory that codetune can do with."""
-    ways = (default, least)
-    return [way(model, method, rows, tokens, tiny) for model in models for method in methods for way in ways]
+def cpu_parts(models: Sequence[str], methods: Sequence[str], rows: int, tokens: int, tiny: bool) -> list[MemoryPart]:
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    return [MemoryPart(model, method, one, rows, tokens, tiny=tiny) for method in methods for model in models for one in precisions]
 
 
-def default(model: str, method: str, rows: int, tokens: int, tiny: bool) -> Part:
+def default(model: str, method: str, rows: int, tokens: int, tiny: bool) -> MemoryPart:
     """Products in bf16, what trains in fp32, nothing computed twice."""
-    return Part(model, method, "bf16", rows, tokens, tiny=tiny)
+    return MemoryPart(model, method, "bf16", rows, tokens, tiny=tiny)
 
 
-def least(model: str, method: str, rows: int, tokens: int, tiny: bool) -> Part:
+def least(model: str, method: str, rows: int, tokens: int, tiny: bool) -> MemoryPart:
     """Layers computed twice; frozen weights in main memory, or, where all train, weights in bf16, moments in 8 bits, no gradients kept."""
     if method == "full":
-        return Part(model, method, "bf16_weights", rows, tokens, "adamw_8bit", checkpointing=True, in_backward=True, tiny=tiny)
-    return Part(model, method, "bf16", rows, tokens, checkpointing=True, offloaded=method != "qlora", tiny=tiny)
+        return MemoryPart(model, method, "bf16_weights", rows, tokens, "adamw_8bit", checkpointing=True, in_backward=True, tiny=tiny)
+    return MemoryPart(model, method, "bf16", rows, tokens, checkpointing=True, offloaded=method != "qlora", tiny=tiny)

@@ -1,27 +1,18 @@
-"""TRL with PEFT in the memory benchmark: one part measured in a process of the peers' environment, on the same shapes as codetune's."""
+"""TRL with PEFT in the memory benchmark: the same shapes as codetune's, measured in the peers' environment by bench/peer_memory.py."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from bench import environment
-from bench.memory_parts import PART_S, Part
-from bench.turns import error_line
+from bench.memory_parts import SEVEN, MemoryPart
+from bench.parts import Part
 from codetune.models.families import family_of
-from codetune.models.machine import device
-
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class PeerPart:
+class PeerMemoryPart:
     """SFTTrainer with PEFT's own settings for the method; `dtype` is that of the base, float32 being what TRL loads by default."""
 
     model: str
@@ -34,7 +25,8 @@ class PeerPart:
     cap_gb: float = 0.0  # of the GPU's memory, that the process may have; 0: all
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
+        """Of the part that measures it."""
         return f"{'tiny ' if self.tiny else ''}{self.model} {self.method} {self.settings} {self.rows}x{self.tokens}"
 
     @property
@@ -45,26 +37,15 @@ class PeerPart:
         return ", ".join(["TRL", *more])
 
     def config(self) -> Any:
-        return Part(self.model, self.method, "bf16", self.rows, self.tokens, tiny=self.tiny).config()
+        return MemoryPart(self.model, self.method, "bf16", self.rows, self.tokens, tiny=self.tiny).config()
 
-    def measured(self, gpu: bool) -> dict[str, Any]:
-        """What a process of the peers measured, in bytes and seconds; a failure is one line under `failed`."""
-        asked = dataclasses.asdict(self) | {"settings": self.settings, "peer": True}
+    def part(self, group: str, where: str) -> Part:
+        """The part that measures it."""
         virtual = 20 if self.method in ("prefix_tuning", "prompt_tuning") else 0
-        width = min(self.tokens, family_of(self.config()).max_positions - virtual)
-        python = environment.peers_python()
-        with tempfile.TemporaryDirectory() as scratch:
-            job = {"config": self.config().to_dict(), "method": self.method, "rows": self.rows, "tokens": width, "dtype": self.dtype}
-            job |= {"checkpointing": self.checkpointing, "precision": "bf16", "where": device(), "scratch": scratch}
-            job |= {"cap_bytes": int(self.cap_gb * 1e9)}
-            path = Path(scratch) / "job.json"
-            path.write_text(json.dumps(job))
-            command = [str(python), "-m", "bench.peer_memory", str(path)]
-            alone = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "WORLD_SIZE": "1"}
-            try:
-                done = subprocess.run(command, cwd=CHECKOUT, env=alone, capture_output=True, text=True, timeout=PART_S)
-            except subprocess.TimeoutExpired:
-                return asked | {"failed": f"not done after {PART_S:.0f} s"}
-        if done.returncode:
-            return asked | {"failed": error_line(done.stderr, done.returncode)}
-        return asked | {"measured": json.loads(done.stdout.splitlines()[-1])}
+        config = self.config()
+        width = min(self.tokens, family_of(config).max_positions - virtual)
+        job = {"config": config.to_dict(), "method": self.method, "rows": self.rows, "tokens": width, "dtype": self.dtype}
+        job |= {"checkpointing": self.checkpointing, "precision": "bf16", "where": where, "cap_bytes": int(self.cap_gb * 1e9)}
+        about = dataclasses.asdict(self) | {"settings": self.settings, "peer": True}
+        seconds = 15.0 if self.model in SEVEN and not self.tiny else 8.0
+        return Part(group, self.name, "bench.peer_memory", job, about, seconds, host="peers")

@@ -1,12 +1,10 @@
 """One measurement of codetune's training step on a GPU: model, method, gradient, clipping and optimiser as in a run.
 
-    python -m bench.ours_gpu job.json        run by bench/gpu.py
+    python -m bench.host --once bench.ours_gpu job.json        as bench/parts.py runs it
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from codetune.data.tokenise import join
 from codetune.methods import attach
 from codetune.models.families import family_of, targets_of
 from codetune.models.load import no_dropout
+from codetune.models.machine import versions
 from codetune.train.dry_run import random_base
 from codetune.train.gradient import clip_gradients, step_gradient
 from codetune.train.optimizer import make_optimizer
@@ -32,7 +31,7 @@ LEARNING_RATE = 1e-4
 def measure(job: GpuJob) -> str:
     """The measurement as JSON."""
     rate = matrix_rate(job.where, job.rate_size)
-    run = _run(job)
+    run = run_of(job)
     trained = run.adapted.trained()
     optimizer = make_optimizer(trained, run.config, LEARNING_RATE)
     run.adapted.root.train()
@@ -46,11 +45,11 @@ def measure(job: GpuJob) -> str:
         optimizer.zero_grad()
         losses.append(loss / supervised)
         clock.step_ended()
-    versions = {name: importlib.metadata.version(name) for name in ("codetune", "torch", "transformers", "peft")}
-    return answer(job, clock, losses, rate, versions)
+    return answer(job, clock, losses, rate, versions())
 
 
-def _run(job: GpuJob) -> Run:
+def run_of(job: GpuJob) -> Run:
+    """The model with its method, ready to train, and the job's steps."""
     config: Any = transformers.AutoConfig.for_model(job.config["model_type"]).from_dict(job.config)
     no_dropout(config)
     method: MethodConfig = LoraConfig(lora_rank=job.lora_rank, lora_alpha=2 * job.lora_rank) if job.method == "lora" else FullConfig()
@@ -79,5 +78,6 @@ def _material(job: GpuJob) -> Material:
     return Material(join(ids, [1] * len(ids)), rows, steps)
 
 
-if __name__ == "__main__":
-    print(measure(GpuJob.load(Path(sys.argv[1]))))
+def main(path: Path) -> None:
+    """Print the measurement as JSON."""
+    print(measure(GpuJob.load(path)))

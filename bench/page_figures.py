@@ -15,6 +15,7 @@ from bench.page import measured_targets
 from codetune.study.plots import FAILED, GRID, INK, MUTED, PASSED, in_house_style, style_of, write_figure
 
 Json = dict[str, Any]
+_MEMORY_COLORS = {"codetune": PASSED, "codetune, least": "#7fb5b0", "TRL": FAILED, "TRL, no checkpointing": "#d99a9a", "forecast": INK}
 _COLORS = {"met aim": PASSED, "met must": "#7fb5b0", "below must": FAILED}
 
 
@@ -25,7 +26,8 @@ def write(records: Sequence[Json], folder: Path) -> None:
         write_figure(goals_figure(bars), folder / "goals")
     for found in records:
         for figure in found.get("figures", ()):
-            write_figure(growth_figure(figure), folder / figure["file"].removesuffix(".svg"))
+            made = memory_figure(figure) if figure.get("kind") == "memory" else growth_figure(figure)
+            write_figure(made, folder / figure["file"].removesuffix(".svg"))
 
 
 @in_house_style
@@ -60,6 +62,28 @@ def goals_figure(bars: Sequence[tuple[Any, Any, Json]]) -> Figure:
     ]
     figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False)
     return figure
+
+
+@in_house_style
+def memory_figure(figure: Json) -> Figure:
+    """A panel for each method, a group of bars for each model. `figure`: `bars` of `model`, `method`, and `gb` by whose they are."""
+    bars = figure["bars"]
+    methods, names = (list(dict.fromkeys(found)) for found in ([bar["method"] for bar in bars], [who for bar in bars for who in bar["gb"]]))
+    made = Figure(figsize=(10.0, 2.4 * len(methods) + 0.6), layout="constrained")
+    for axes, method in zip(made.subplots(len(methods), 1, squeeze=False)[:, 0], methods, strict=True):
+        own = [bar for bar in bars if bar["method"] == method]
+        for number, name in enumerate(names):
+            places = [(at + (number + 0.5) / (len(names) + 1) - 0.5, bar["gb"][name]) for at, bar in enumerate(own) if name in bar["gb"]]
+            look: dict[str, Any] = {"color": _MEMORY_COLORS.get(name, MUTED)}
+            look = look | {"fill": False, "edgecolor": look["color"], "hatch": "///"} if name in ("forecast", "published") else look
+            axes.bar([at for at, _ in places], [size for _, size in places], width=0.9 / (len(names) + 1), label=name, **look)
+        axes.set_xticks(range(len(own)), [bar["model"] for bar in own])
+        axes.set_ylabel("GB")
+        axes.set_title(method, loc="left", fontsize=10)
+        axes.grid(axis="x", visible=False)
+    labelled = {label: handle for axes in made.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    made.legend(list(labelled.values()), list(labelled), loc="outside upper right", ncols=len(labelled), frameon=False)
+    return made
 
 
 @in_house_style

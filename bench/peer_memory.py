@@ -1,6 +1,6 @@
 """Peak memory of two training steps of TRL's SFTTrainer with PEFT, on random weights of a true shape. Runs in the peers' environment.
 
-    bench/.venv-peers/bin/python -m bench.peer_memory job.json        run by bench/memory_peers.py
+    bench/.venv-peers/bin/python -m bench.host --once bench.peer_memory job.json        as bench/parts.py runs it
 
 SFTConfig's defaults but for what makes it the same step (rows, tokens, no warm-up) and what a part names. Weights are in the type that a
 part names, made on the device; PEFT's are in fp32, as it has them. The answer is one JSON object on stdout.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined, u
         self.cpu_at.append(time.process_time())
 
 
-def measure(job: dict[str, Any]) -> dict[str, Any]:
+def measure(job: dict[str, Any], scratch: str) -> dict[str, Any]:
     """Two steps; whatever TRL raises is the caller's to report."""
     where = job["where"]
     before = held(where)
@@ -55,8 +56,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     model = model_of(job)
     rows = rows_of(job)
     trainer = trl.SFTTrainer(
-        model=model, args=arguments(job), train_dataset=rows, processing_class=tokenizer(), callbacks=[watch], peft_config=adapter_of(job)
-    )
+        model=model, args=arguments(job, scratch), train_dataset=rows, processing_class=tokenizer(), callbacks=[watch],
+        peft_config=adapter_of(job),
+    )  # fmt: skip
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
@@ -103,10 +105,10 @@ def rows_of(job: dict[str, Any]) -> Any:
     return datasets.Dataset.from_dict({"input_ids": ids, "labels": ids})
 
 
-def arguments(job: dict[str, Any]) -> Any:
+def arguments(job: dict[str, Any], scratch: str) -> Any:
     on_cpu = job["where"] == "cpu"
     return trl.SFTConfig(
-        output_dir=job["scratch"], per_device_train_batch_size=job["rows"], gradient_accumulation_steps=1, max_steps=2,
+        output_dir=scratch, per_device_train_batch_size=job["rows"], gradient_accumulation_steps=1, max_steps=2,
         learning_rate=1e-5, bf16=job["precision"] == "bf16", gradient_checkpointing=job["checkpointing"], max_length=None, use_cpu=on_cpu,
         logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, seed=0, dataloader_pin_memory=not on_cpu,
     )  # fmt: skip
@@ -139,7 +141,8 @@ def status(key: str) -> int:
     return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024
 
 
-if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # the answer alone goes to stdout
-        result = measure(json.loads(Path(sys.argv[1]).read_text()))
+def main(path: Path) -> None:
+    """Print the measurement as JSON."""
+    with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as scratch:  # the answer alone goes to stdout
+        result = measure(json.loads(path.read_text()), scratch)
     print(json.dumps(result))

@@ -1,6 +1,6 @@
 """One measurement of TRL's SFTTrainer with PEFT on a GPU: the same weights, documents and steps. Runs in the peers' environment.
 
-    bench/.venv-peers/bin/python -m bench.peer_trl_gpu job.json        run by bench/gpu.py
+    bench/.venv-peers/bin/python -m bench.host --once bench.peer_trl_gpu job.json        as bench/parts.py runs it
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def measure(job: GpuJob, scratch: str) -> str:
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     ids = job.ids()
-    data = datasets.Dataset.from_dict({"input_ids": ids, "labels": ids})  # the first label of a document is never predicted
+    labels = [[-100, *own[1:]] for own in ids]  # no first token is predicted; for GPT-2 the trainer's mean would count it all the same
+    data = datasets.Dataset.from_dict({"input_ids": ids, "labels": labels})
     clock = StepTimes(job.where)
     trainer = trl.SFTTrainer(
         model=_model(job), args=_settings(job, scratch), train_dataset=data, callbacks=[Clock(clock)], processing_class=_Tokenizer.made(job)
@@ -89,7 +90,8 @@ class _Tokenizer:
         return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="t0", pad_token="t0", unk_token="t0")
 
 
-if __name__ == "__main__":
+def main(path: Path) -> None:
+    """Print the measurement as JSON."""
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as folder:  # the answer alone goes to stdout
-        result = measure(GpuJob.load(Path(sys.argv[1])), folder)
+        result = measure(GpuJob.load(path), folder)
     print(result)

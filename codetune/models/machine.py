@@ -8,7 +8,7 @@ import os
 import platform
 import resource
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -149,8 +149,12 @@ def _cpu_flags() -> set[str]:
 
 
 def versions() -> Json:
-    """Of what decides how a model is trained."""
-    return {name: version(name) for name in ("codetune", "torch", "transformers", "peft", "tokenizers")}
+    """Of what decides how a model is trained. A checkout that is run as it lies there has none of its own."""
+    found = {}
+    for name in ("codetune", "torch", "transformers", "peft", "tokenizers"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _cpu_name() -> str:

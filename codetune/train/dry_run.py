@@ -1,4 +1,4 @@
-"""Two steps of a run on random weights of the model's true shape, in a process of its own: what they hold and how long the second takes.
+"""A few steps of a run on random weights of the model's true shape, in a process of its own: what they hold, and how long one takes.
 
     python -m codetune.train.dry_run job.json
 
@@ -50,15 +50,17 @@ _METHOD: TypeAdapter[MethodConfig] = TypeAdapter(MethodConfig)
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What two steps took. Bytes; of the GPU where there is one, else resident in main memory, libraries included."""
+    """What the steps took. Bytes; of the GPU where there is one, else resident in main memory, libraries included."""
 
     peak: int  # of the steps
     reserved: int  # what the GPU's allocator took for it; 0 on a CPU
     before: int  # before there was a model
     loaded: int  # with the model, before the first step
-    seconds: float  # the second step
+    seconds: float  # the fastest step after the first
     tokens: int  # in it
     cpu_seconds: float  # of all threads, for it
+    held_after_pass: int  # of the last step, with its gradients, if they are kept
+    held_after_step: int  # without them
 
 
 def measured_in_child(
@@ -66,8 +68,7 @@ def measured_in_child(
     cap_bytes: int = 0,
 ) -> DryRun:  # fmt: skip
     """Run the steps in a child that may have so much of a GPU's memory, or all. Raises UserError in one line where they do not fit."""
-    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json")}
-    job |= {"rows": rows, "where": where, "cap_bytes": cap_bytes}
+    job = job_of(config, method, train, rows, where, cap_bytes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
@@ -81,6 +82,14 @@ def measured_in_child(
     return DryRun(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def job_of(
+    config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, cap_bytes: int = 0, steps: int = 2
+) -> dict[str, Any]:
+    """What the child is told, as JSON."""
+    job = {"config": config.to_dict(), "method": method.model_dump(mode="json"), "train": train.model_dump(mode="json")}
+    return job | {"rows": rows, "where": where, "cap_bytes": cap_bytes, "steps": steps}
+
+
 def documents_of(batch: Batch) -> Documents:
     """Lengths of a batch's documents, and how many of the first tokens of each are no targets."""
     rows: Documents = []
@@ -90,46 +99,53 @@ def documents_of(batch: Batch) -> Documents:
     return rows
 
 
-def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str) -> DryRun:
-    """The steps, here, on the device `where`. The process must not have held more before."""
+def dry_run(config: Any, method: MethodConfig, train: TrainConfig, rows: Documents, where: str, steps: int = 2) -> DryRun:
+    """The steps, here, on the device `where`, of which the fastest after the first counts. The process must not have held more before."""
     before = _held(where)
     torch.manual_seed(0)
     no_dropout(config)
     model = random_base(config, method, train, where)
     adapted = attach(model, method, targets_of(model), [1], 0)
     make_ready(adapted, train, where)
-    material = _material(rows, config.vocab_size, train)
+    material = _material(rows, config.vocab_size, train, steps)
     run = Run(adapted, family_of(config), material, train, method.learning_rate, Path())
     trained = adapted.trained()
     optimizer = make_optimizer(trained, train, method.learning_rate)
     adapted.root.train()
     gc.collect()
+    if where == "cuda":
+        torch.cuda.empty_cache()  # what making the weights took is not reserved for the steps
     reset_peak(where)  # from here on, the peak is that of the steps
     loaded = _held(where)
-    seconds, cpu_seconds, tokens = 0.0, 0.0, 0
+    times: list[tuple[float, float]] = []
     in_backward = StepsInBackward(run, trained, optimizer) if train.optimizer_in_backward else None
     for step in material.steps:
         started, cpu_started = time.perf_counter(), time.process_time()
-        tokens = _step(run, step, optimizer, in_backward)
+        tokens, after_pass = _step(run, step, optimizer, in_backward)
         if where == "cuda":
             torch.cuda.synchronize()
-        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+        times.append((time.perf_counter() - started, time.process_time() - cpu_started))
     reserved = torch.cuda.max_memory_reserved() if where == "cuda" else 0
-    return DryRun(peak_memory_bytes(where), reserved, before, loaded, seconds, tokens, cpu_seconds)
+    seconds, cpu_seconds = min(times[1:])
+    return DryRun(
+        peak_memory_bytes(where), reserved, before, loaded, seconds, tokens, cpu_seconds, after_pass, _held(where)
+    )  # fmt: skip
 
 
-def _step(run: Run, step: Step, optimizer: Optimizer, in_backward: StepsInBackward | None) -> int:
-    """As the loop makes one. Returns its text tokens."""
+def _step(run: Run, step: Step, optimizer: Optimizer, in_backward: StepsInBackward | None) -> tuple[int, int]:
+    """As the loop makes one. Returns its text tokens, and the bytes that were held before the optimiser's turn."""
+    where = run.adapted.model.device.type
     if in_backward is not None:
         before = random_state()
         _, _, tokens, _ = in_backward.first_pass(step, lambda loss, norm: "")
         in_backward.finish(step, before)
-        return tokens
+        return tokens, _held(where)
     _, _, tokens = step_gradient(run, step)
+    held = _held(where)
     clip_gradients(run, run.trained())
     optimizer.step()
     optimizer.zero_grad()
-    return tokens
+    return tokens, held
 
 
 def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: str) -> Any:
@@ -146,6 +162,8 @@ def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: st
         if all(tensor.is_meta for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
             module.to_empty(device=there, recurse=False)
     model.tie_weights()
+    if train.offload_frozen_weights:
+        _random_matrices(model, where)
     model.init_weights()
     use_document_attention(model)
     if train.offload_frozen_weights:
@@ -153,8 +171,17 @@ def random_base(config: Any, method: MethodConfig, train: TrainConfig, where: st
     return model
 
 
-def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:
-    """Two steps, each of the micro-batch once, or twice where a step takes several: then gradients are there in the second."""
+@torch.no_grad()
+def _random_matrices(model: Any, where: str) -> None:
+    """Make them on the device, and leave them where they are: on one core seven billion random numbers take a minute."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and parameter.is_floating_point():
+            parameter.copy_(torch.randn(parameter.shape, dtype=parameter.dtype, device=where).mul_(0.02))
+            parameter._is_hf_initialized = True  # transformers then leaves it alone
+
+
+def _material(rows: Documents, vocab_size: int, train: TrainConfig, steps: int) -> Material:
+    """Steps, each of the micro-batch once, or twice where a step takes several: then gradients are there in the second."""
     documents = [one for row in rows for one in row]
     generator = torch.Generator().manual_seed(0)
     ids = [torch.randint(vocab_size, (length,), generator=generator).tolist() for length, _ in documents]
@@ -165,7 +192,7 @@ def _material(rows: Documents, vocab_size: int, train: TrainConfig) -> Material:
         at += len(row)
     times = 2 if train.batch_tokens > sum(length for length, _ in documents) else 1
     step = list(range(len(packed))) * times
-    return Material(examples, packed, [step, step])
+    return Material(examples, packed, [step] * steps)
 
 
 def _held(where: str) -> int:
@@ -179,7 +206,7 @@ def main(path: Path) -> None:
     rows = [[(length, prompt) for length, prompt in row] for row in job["rows"]]
     if job["cap_bytes"] and job["where"] == "cuda":
         torch.cuda.set_per_process_memory_fraction(job["cap_bytes"] / torch.cuda.get_device_properties(0).total_memory)
-    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows, job["where"])
+    found = dry_run(config, _METHOD.validate_python(job["method"]), TrainConfig(**job["train"]), rows, job["where"], job["steps"])
     print(json.dumps(dataclasses.asdict(found)))
 
 

@@ -18,6 +18,7 @@ from bench.job import Measurement
 from bench.packed_prompts import fills
 from bench.page import measured_targets, text, write
 from bench.results import compared, keep, read, record
+from bench.results import write as write_record
 from bench.scaling import make_record as scaling_record
 from bench.scaling import verdict
 from bench.scaling_series import SERIES, exponent
@@ -100,6 +101,16 @@ def test_the_page_and_its_figures_are_written_from_the_folder(tmp_path: Path) ->
     assert {path.name for path in folder.glob("*.svg")} == {"goals.svg", "scaling-adapters.svg"}
     assert "](performance/goals.svg)" in page
     assert "](performance/scaling-adapters.svg)" in page
+
+
+def test_the_memory_that_was_measured_has_a_figure(tmp_path: Path) -> None:
+    sizes = {"codetune": 3.0, "published": 5.0}
+    bars = [{"model": f"{size}B", "method": method, "gb": sizes} for size in (1, 7) for method in ("full", "lora")]
+    figure = {"kind": "memory", "file": "memory.svg", "alt": "Peak memory", "bars": bars}
+    write_record(tmp_path / "gpu.json", record("gpu", [], [0.1], {}, figures=[figure]))
+    write(tmp_path, tmp_path / "performance.md")
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"memory.svg"}
+    assert "![Peak memory](performance/memory.svg)" in (tmp_path / "performance.md").read_text()
 
 
 def test_all_runs_what_needs_no_gpu_and_is_there() -> None:
