@@ -19,6 +19,7 @@ from codetune.data.tokenise import TokenisedExamples
 PADDING = 0  # document number of padding
 WIDTH_STEP = 32  # widths are rounded up: kernels are compiled anew, and kept, for every new shape
 TARGET_STEP = 32  # so are numbers of targets
+JOINED_STEP = 16  # and tokens of rows that are run end to end
 IGNORED = -100  # the label of what is no target
 
 
@@ -101,6 +102,25 @@ def batch_of(ids: np.ndarray, documents: np.ndarray, positions: np.ndarray, targ
     back[index] = number * width + place
     arrays = (ids, documents, positions, targets, predicted, labels, places, first // documents.shape[1], back)
     return Batch(*map(torch.from_numpy, arrays))
+
+
+def end_to_end(batch: Batch) -> Batch:
+    """The same documents in one row without padding between them, for attention that goes by document: a row less is a copy of the
+    virtual tokens less. As wide as the text, rounded up.
+    """
+    kept = (batch.documents != PADDING).flatten().nonzero().squeeze(1)
+    missing = -len(kept) % JOINED_STEP
+    place = torch.zeros_like(batch.back)  # of each token in the new row
+    place[kept] = torch.arange(len(kept), device=kept.device)
+
+    def text_of(each: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(each.flatten()[kept], (0, missing))[None]
+
+    document = batch.back.div(batch.places.shape[1], rounding_mode="floor") + 1
+    return Batch(
+        text_of(batch.input_ids), text_of(document), text_of(batch.positions), text_of(batch.targets), place[batch.predicted - 1] + 1,
+        batch.labels, place[batch.places], torch.zeros_like(batch.row), text_of(batch.back)[0],
+    )  # fmt: skip
 
 
 def full_rows(rows: int, width: int) -> Batch:

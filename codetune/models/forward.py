@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask
+from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask, end_to_end
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of, uneven
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
@@ -43,22 +43,36 @@ def hidden_states(adapted: Adapted, family: Family, batch: Batch) -> torch.Tenso
 
 
 def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str, Any]:
-    """What keeps documents apart: their layout where the model's attention takes one, else the dense mask.
-
-    The dense mask it is, too, where it is far less work (`attention.uneven`). A layout for matrix products cannot express a sliding window
-    that is shorter than a document; those for a GPU's kernels can.
-    """
+    """What keeps documents apart: their layout where the model's attention takes one, else the dense mask."""
     virtual, queries = adapted.num_virtual_tokens, adapted.soft_prompt is SoftPrompt.EMBEDDINGS
     taken, window = adapted.model.config._attn_implementation, family.sliding_window
     layout: Any = packed_of(adapted.model, family, batch, virtual, queries, compute_dtype(adapted.model)) if taken == PACKED else None
-    by_document = taken in (DOCUMENTS, PACKED) and (window is None or batch.places.shape[1] + virtual <= window)
-    if layout is None and by_document and not uneven(batch, virtual):
+    if layout is None and _by_document(adapted, family, batch):
         layout = layout_of(batch, virtual, is_fast(adapted.model) and not is_compiled(adapted.model))
     if layout is not None:
         # A mask of four dimensions keeps transformers from making one; attention that takes layouts does not look at it.
         return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device), LAYOUT: layout}
     mask = attention_mask(batch, virtual, queries, window)
     return {"attention_mask": as_taken(mask, adapted.model)}
+
+
+def _by_document(adapted: Adapted, family: Family, batch: Batch) -> bool:
+    """Whether attention is computed document by document. The dense mask is taken where it is far less work (`attention.uneven`), and
+    where a sliding window is shorter than a document, which a layout for matrix products cannot express; those for a GPU's kernels can.
+    """
+    virtual, window = adapted.num_virtual_tokens, family.sliding_window
+    if adapted.model.config._attn_implementation not in (DOCUMENTS, PACKED) or uneven(batch, virtual):
+        return False
+    return window is None or batch.places.shape[1] + virtual <= window
+
+
+def as_run(adapted: Adapted, family: Family, batch: Batch) -> Batch:
+    """The batch as the model's loss is computed on it: by the faster computation on a CPU its rows are run end to end, with one copy of
+    the virtual tokens and no padding. On a GPU rows stay as they are, since shapes that repeat are worth more there.
+    """
+    taken, several = adapted.model.config._attn_implementation, len(batch.input_ids) > 1 and not family.encoder_decoder
+    joined = several and taken == DOCUMENTS and is_fast(adapted.model) and _by_document(adapted, family, batch)
+    return end_to_end(batch) if joined else batch
 
 
 def as_taken(mask: torch.Tensor, model: Any) -> torch.Tensor:

@@ -31,7 +31,7 @@ def step_gradient(run: Run, step: Step, good: Callable[[float], bool] | None = N
     with run.group.own_random_numbers():
         for batch, weight in batches:
             with autocast(run.config, device):
-                loss = weight * run.summed_loss(batch.to(device))
+                loss = weight * run.summed_loss(batch)
             if good is None or good(float(loss.detach()) / supervised):
                 (loss / supervised).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()

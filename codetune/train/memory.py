@@ -36,7 +36,7 @@ from codetune.methods import Adapted, attach
 from codetune.models.attention import use_document_attention
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.forecast import Pass
-from codetune.models.forward import logits_of, summed_loss
+from codetune.models.forward import as_run, logits_of, summed_loss
 from codetune.models.load import no_dropout
 from codetune.models.machine import prefill_tokens, process_bytes
 from codetune.models.offloading import offloaded_bytes
@@ -203,7 +203,7 @@ def _traced(made: Shaped, train: TrainConfig, batch: Batch, gpu: bool, again: bo
         with autocast(train, torch.device("cpu")):
             return _loss_of_pairs(adapted.model, there) if family.encoder_decoder else summed_loss(adapted, family, there)
 
-    given = pairs_of(batch, family) if family.encoder_decoder else batch
+    given = pairs_of(batch, family) if family.encoder_decoder else as_run(adapted, family, batch)
     inside = (lambda name, p: step_bytes([(name, tuple(p.shape), p.element_size())], train)) if train.optimizer_in_backward else None
     return trace(adapted, loss, given, family.vocab_size, gpu, again, inside)
 

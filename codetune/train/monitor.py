@@ -55,7 +55,7 @@ def validation_loss(run: Run) -> float:
     run.adapted.root.eval()
     for batch, weight in shared_batches(run, material.validation, material.validation_rows, "exact"):
         with autocast(run.config, device):
-            total += weight * float(run.summed_loss(batch.to(device)))
+            total += weight * float(run.summed_loss(batch))
         count += weight * batch.num_targets
     run.adapted.root.train()
     total, count = run.group.total(total, count)

@@ -17,7 +17,7 @@ from codetune.errors import UserError
 from codetune.methods import Adapted
 from codetune.models.energy import EnergyMeter, open_meter
 from codetune.models.families import Family
-from codetune.models.forward import summed_loss
+from codetune.models.forward import as_run, summed_loss
 from codetune.records import Json
 from codetune.runs import RowLog
 from codetune.train.group_checkpoints import LeadersCheckpoints, ShardedCheckpoints
@@ -105,8 +105,9 @@ class Run:
         return self.adapted.trained() if self.shards is None else self.shards.trained
 
     def summed_loss(self, batch: Batch) -> torch.Tensor:
-        """Cross-entropy summed over the batch's targets, as of `models.forward.summed_loss`."""
-        return summed_loss(self.adapted, self.family, batch) if self.shards is None else self.shards.summed_loss(batch)
+        """Cross-entropy summed over the batch's targets, as of `models.forward.summed_loss`; the batch comes from the CPU."""
+        there = as_run(self.adapted, self.family, batch).to(self.adapted.model.device)
+        return summed_loss(self.adapted, self.family, there) if self.shards is None else self.shards.summed_loss(there)
 
     def spread(self) -> None:
         """Start all processes from the same weights, sharded over them where the recipe says so. Raises UserError for what cannot be."""

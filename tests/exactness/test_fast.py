@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from codetune.batches import Batch, collate, make_rows
+from codetune.batches import JOINED_STEP, Batch, collate, make_rows, rounded_up
 from codetune.config import TrainConfig
 from codetune.data.tokenise import TokenisedExamples
 from codetune.methods import Adapted
@@ -19,7 +19,7 @@ from codetune.models.fast.linear import FastLoraLinear, LoraProduct
 from codetune.models.fast.loss import CutCrossEntropy
 from codetune.models.fast.model import _FASTER, is_fast, speed_up
 from codetune.models.fast.norms import Gelu
-from codetune.models.forward import summed_loss
+from codetune.models.forward import as_run, summed_loss
 from codetune.probe.subject import texts as examples
 from codetune.train.ready import make_ready
 from tests.exactness.tiny import PAIRS, TOLERANCE, adapted_tiny
@@ -35,7 +35,7 @@ def rows_of(data: TokenisedExamples) -> Batch:
 def gradients(adapted: Adapted, family: Family, batch: Batch, bf16: bool = False) -> tuple[float, dict[str, torch.Tensor]]:
     adapted.root.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        found = summed_loss(adapted, family, batch)
+        found = summed_loss(adapted, family, as_run(adapted, family, batch))
     found.backward()
     return float(found.detach()), {name: p.grad.clone() for name, p in adapted.trained().items()}
 
@@ -76,6 +76,33 @@ def test_loss_and_gradients_are_the_same(family: str, method: str, windowed: boo
     fast, fast_gradients = gradients(adapted, facts, batch)
     assert fast == pytest.approx(plain, rel=TOLERANCE[family])
     assert furthest(fast_gradients, plain_gradients) < 30 * TOLERANCE[family]
+
+
+@pytest.mark.parametrize("method", ["full", "prompt_tuning"])
+def test_rows_are_run_end_to_end_without_padding(method: str) -> None:
+    adapted, facts = adapted_tiny("llama", method)
+    batch = rows_of(examples())
+    assert as_run(adapted, facts, batch) is batch, "only where the faster computation is in place"
+    speed_up(adapted.model, "cpu")
+    run, text = as_run(adapted, facts, batch), int((batch.documents > 0).sum())
+    assert batch.documents.numel() > text, "there is padding"
+    assert run.input_ids.shape == (1, rounded_up(text, JOINED_STEP))
+    assert run.num_targets == batch.num_targets
+
+    def documents(of: Batch) -> list[tuple[list[int], list[int], list[bool]]]:
+        found = []
+        for places in of.places:
+            at = places[: int((places != 0).sum()) + int(places[0] == 0)]
+            found.append(tuple(getattr(of, name).flatten()[at].tolist() for name in ("input_ids", "positions", "targets")))
+        return found
+
+    assert documents(run) == documents(batch)
+    predicted = [(each.input_ids.flatten()[each.predicted][each.labels >= 0], each.labels[each.labels >= 0]) for each in (batch, run)]
+    assert all(torch.equal(ids, labels) for ids, labels in predicted)
+    assert torch.equal(predicted[0][1], predicted[1][1])
+    for each in (batch, run):
+        inverse = each.places.flatten()[each.back][each.documents.flatten() > 0]
+        assert torch.equal(inverse, (each.documents.flatten() > 0).nonzero().squeeze(1))
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "prefix_tuning"])

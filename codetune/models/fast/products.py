@@ -12,6 +12,8 @@ from transformers.pytorch_utils import Conv1D
 from codetune.models.fast.numbers import applied
 from codetune.models.machine import processor_vendor
 
+FEWEST_TOKENS = 32  # of a product on its own: of fewer, MKL's are as fast
+
 
 def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
     """a b of two matrices. `out` may be written to, or not: use what is returned."""
@@ -86,7 +88,8 @@ class FastConv1D(Conv1D):  # type: ignore[misc]  # transformers is not typed
 
 
 def _by_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    return torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type) and by_onednn(x, weight)
+    enough = torch.is_grad_enabled() or x.numel() >= FEWEST_TOKENS * x.shape[-1]
+    return enough and not torch.is_autocast_enabled(x.device.type) and by_onednn(x, weight)
 
 
 PLAIN_LINEARS = (torch.nn.Linear, Conv1D, FastLinear, FastConv1D)  # the classes of layers that multiply, add a bias, and do nothing else
