@@ -3,8 +3,8 @@
 A layer of a small model is many small operations, each of which a GPU is through with before the next one is there. The compiler makes
 few of them (`train.compile: true`); recorded as a CUDA graph, a layer is started as one (`cuda_graphs`). Attention is within the region:
 all that depends on the data reaches it as tensors, whose shapes become variables at the second shape that is seen, so that the number of
-graphs stays small however documents fall. Layers keep their parameters, names and places; where answers are written, with a cache that
-grows, they compute as they did.
+graphs stays small however documents fall. Layers keep their parameters, names and places. Without gradients, where answers are written and
+losses and logits measured, they compute as they did: what is measured of a run is what is measured of its adapter, loaded anew.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from codetune.errors import UserError
@@ -37,7 +36,7 @@ class CompiledLayer(torch.nn.Module):
     compiled: Callable[..., Any]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(each, Cache) and not isinstance(each, PrefixCache) for each in (*args, *kwargs.values())):
+        if not torch.is_grad_enabled():
             return type(self).plain(self, *args, **kwargs)
         number = _number_of(self)
         args = tuple(_own_part(each, number) for each in args)
@@ -61,13 +60,17 @@ def compile_layers(model: Any, graphs: bool, backend: Any = None) -> None:
         if not isinstance(layer, CompiledLayer):
             kind: Any = type(layer)
             layer.__class__ = _with_compiled(kind, graphs, backend or BACKEND)
-    if graphs and not is_compiled(model):
+    if graphs and not _was_called(model):
         _use_graphs(model)
     setattr(model, _MARK, True)
 
 
 def is_compiled(model: Any) -> bool:
-    """Whether `compile_layers` was called on the model: attention is then given what a compiler can look into."""
+    """Whether a pass through the model's layers, now, is a compiled one: attention is then given what a compiler can look into."""
+    return torch.is_grad_enabled() and _was_called(model)
+
+
+def _was_called(model: Any) -> bool:
     return bool(getattr(model, _MARK, False))
 
 

@@ -40,8 +40,12 @@ def refuse_to_offload(method: str, train: TrainConfig) -> None:
 
 
 def refuse_to_compile(config: Any, train: TrainConfig, where: str, four_bit: bool = False) -> None:
-    """Raises UserError where layers of a model of this transformers config cannot be compiled, for what else is asked for."""
-    if where not in ("cpu", "cuda"):
+    """Raises UserError where layers of a model of this transformers config cannot be compiled, for what else is asked for.
+
+    `where` may be `auto`: then what depends on the device is left for when it is known.
+    """
+    where = where.split(":")[0]
+    if where not in ("auto", "cpu", "cuda"):
         raise UserError(f"train.compile is for CUDA GPUs and CPUs, not for {where}: leave it out")
     if config.is_encoder_decoder:
         raise UserError(f"train.compile is for decoders, and {config.model_type} is an encoder-decoder: leave it out")
@@ -52,7 +56,7 @@ def refuse_to_compile(config: Any, train: TrainConfig, where: str, four_bit: boo
     if train.parallel == "fsdp":
         raise UserError("train.compile takes whole layers: use train.parallel=ddp, or leave it out")
     if train.compile == "cuda_graphs":
-        if where != "cuda":
+        if where not in ("auto", "cuda"):
             raise UserError(f"train.compile=cuda_graphs needs a CUDA GPU, this runs on {where}: use train.compile=true, or leave it out")
         for name, chosen in (("activation_checkpointing", train.layers_twice), ("optimizer_in_backward", train.optimizer_in_backward)):
             if chosen:

@@ -126,5 +126,5 @@ def reload(recipe: TrainRecipe, folder: Path, whole: bool = True) -> tuple[Loade
         if recipe.train.offload_frozen_weights:
             offload_layers(loaded.model, adapted.root, recipe.device, recipe.train.offload_buffers)
     if recipe.train.fast and not whole:
-        speed_up(loaded.model, recipe.device)
+        speed_up(loaded.model, recipe.device, compiled=bool(recipe.train.compile))
     return loaded, adapted

@@ -114,11 +114,14 @@ def test_it_is_off_unless_asked_for_and_layers_stay_what_they_were(counter: Comp
     make_ready(adapted, TrainConfig(compile=True), "cpu")
     assert [type(layer) for layer in adapted.model.modules()] == kinds, "a second time changes nothing"
     other = copy.deepcopy(adapted)
+    batch = batches(PACKED)[0]
     with torch.no_grad():
         next(iter(other.trained().values())).add_(1)
-        batch = batches(PACKED)[0]
-        wanted, moved = (float(summed_loss(one, facts, batch)) for one in (adapted, other))
-    assert wanted == pytest.approx(float(summed_loss(plain, facts, batch)), rel=1e-12)
+        measured, before = (float(summed_loss(one, facts, batch)) for one in (adapted, plain))
+    assert measured == before, "what is measured is as it was, to the last bit"
+    assert counter.frame_count == 0
+    wanted, moved = (float(summed_loss(one, facts, batch).detach()) for one in (adapted, other))
+    assert wanted == pytest.approx(before, rel=1e-12)
     assert moved != pytest.approx(wanted), "a copy computes with its own weights"
     assert counter.frame_count > 0
 
