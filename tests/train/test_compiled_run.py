@@ -20,10 +20,11 @@ from tests.exactness.wide import saved, wide_config
 def recipe(base: Path, **train: object) -> TrainRecipe:
     budget = {"train_tokens": 800, "batch_tokens": 400, "max_seq_len": 200, "validations": 1, "precision": "bf16", "compile": True}
     data = {"source": "basics", "max_examples": 12, "validation_examples": 4}
-    given = {"name": "x", "model": str(base), "data": data, "method": {"name": "lora", "lora_rank": 4}, "train": budget | train}
+    given = {"name": "x", "model": str(base), "data": data, "method": "full", "train": budget | train}
     return TrainRecipe.model_validate(given)
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counter = CompileCounterWithBackend("eager")
     monkeypatch.setattr(compiled, "BACKEND", counter)
