@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 
 _IMPORTS = {
     "codetune --help": ["-m", "codetune.cli", "--help"], "codetune score": ["-m", "codetune.cli", "score", "--help"],
-    "training": ["-c", "import codetune.train.finetune"],
+    "training": ["-c", "from codetune.imports import without_collecting as quickly\nwith quickly():\n    import codetune.train.finetune"],
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetune"
 
 # docs/architecture.md, "Layers": a module may import from its own layer and from those below.
 LAYERS = {
-    "callable": 0, "errors": 0, "records": 0,
+    "callable": 0, "errors": 0, "imports": 0, "records": 0,
     "config": 1, "data_recipe": 1, "once": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,

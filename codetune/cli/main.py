@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codetune.errors import TERMINATED, Terminated, UserError, nearest, terminate_in_order
+from codetune.imports import without_collecting
 
 COMMANDS = {
     "quickstart": "tune a small model four ways on what ships in the package, and report which way won",
@@ -85,13 +85,17 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name == "--version":
-        print(f"codetune {importlib.metadata.version('codetune')}")
+        from importlib.metadata import version  # it takes longer than all of the rest
+
+        print(f"codetune {version('codetune')}")
         return 0
     if name.startswith("-"):
         raise UserError(f"no such option {name!r}; {nearest(name, ['--help', '--version'])}; a command comes first, as in 'codetune score'")
     if name not in COMMANDS:
         raise UserError(f"no such command {name!r}; {nearest(name, COMMANDS)}")
-    command = typer.main.get_command(importlib.import_module(f"codetune.cli.{name}").app)
+    with without_collecting():
+        module = importlib.import_module(f"codetune.cli.{name}")
+    command = typer.main.get_command(module.app)
     code = command.main(args=rest, prog_name=f"codetune {name}", standalone_mode=False)
     if code == INTERRUPTED:  # how Typer hands on Ctrl-C
         return _interrupted()

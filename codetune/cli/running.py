@@ -40,9 +40,11 @@ class SandboxFlags(TierFlags):
     workers: Annotated[int | None, typer.Option(min=1, help="Programs run at once. Default: one per core.")] = None
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every program, also those whose verdict is known.")] = False
 
-    def open(self) -> AbstractContextManager[Checker]:
-        """The sandbox that the flags ask for. Raises UserError where there is none."""
-        return open_checker(workers=self.workers, tier=self.sandbox, unsafe=self.unsafe_no_sandbox, cache=not self.no_cache)
+    def open(self, meanwhile: Callable[[], None] | None = None) -> AbstractContextManager[Checker]:
+        """The sandbox that the flags ask for; `meanwhile` is called while it starts. Raises UserError where there is none."""
+        return open_checker(
+            workers=self.workers, tier=self.sandbox, unsafe=self.unsafe_no_sandbox, cache=not self.no_cache, meanwhile=meanwhile,
+        )  # fmt: skip
 
 
 def takes_flags(command: Callable[..., None]) -> Callable[..., None]:

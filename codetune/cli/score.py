@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,14 +18,19 @@ from rich.table import Table
 
 from codetune.cli.output import progress_bar
 from codetune.cli.running import SandboxFlags, takes_flags
-from codetune.cli.scores import score_rows
-from codetune.compare import Comparison, compare
 from codetune.data import benchmarks
 from codetune.data.samples import read_samples
 from codetune.errors import UserError
-from codetune.evaluate import Scores, score_samples
+from codetune.imports import without_collecting
 from codetune.records import to_json
 
+if TYPE_CHECKING:
+    from codetune.compare import Comparison
+    from codetune.data.benchmarks import Benchmark
+    from codetune.evaluate import Scores
+    from codetune.records import Sample
+
+PASS_AT_K = "pass_at_k"  # of `--metrics`, alone: nothing but what the tests say
 app = typer.Typer(add_completion=False)
 
 
@@ -54,7 +59,9 @@ def score(
         out.parent.mkdir(parents=True, exist_ok=True)
     narration = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
-        sandbox = stack.enter_context(running.open()) if problems.executes else None
+        sandbox = stack.enter_context(running.open(lambda: _load(metrics != PASS_AT_K))) if problems.executes else None
+        from codetune.evaluate import score_samples  # not above, for it is loaded while the sandbox starts
+
         progress = stack.enter_context(progress_bar(narration))
         bar = progress.add_task("programs run", total=sum(map(len, answers)), visible=sandbox is not None)
         scored = [
@@ -70,7 +77,7 @@ def score(
             for each in answers
         ]
     scores = scored[0]
-    comparison = compare(problems, *zip(scored, answers, strict=True)) if against else None
+    comparison = _compared(problems, scored, answers) if against else None
     for notice in dict.fromkeys(notice for each in scored for notice in each.notices):
         narration.print(f"note: {escape(notice)}", soft_wrap=True)
     if out is not None:
@@ -81,6 +88,22 @@ def score(
     _show(scores)
     if comparison:
         _show_comparison(comparison)
+
+
+def _load(text_metrics: bool) -> None:
+    """What scores are computed by, of which nothing is needed before the sandbox stands."""
+    with without_collecting():
+        import codetune.evaluate  # noqa: F401
+        from codetune.score import sacre
+
+        if text_metrics:
+            sacre.signature("chrf")
+
+
+def _compared(problems: Benchmark, scored: list[Scores], answers: list[list[Sample]]) -> Comparison:
+    from codetune.compare import compare
+
+    return compare(problems, *zip(scored, answers, strict=True))
 
 
 def _parse_ks(text: str) -> list[int] | None:
@@ -99,6 +122,8 @@ def _show(scores: Scores) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{escape(scores.benchmark)}[/bold]: {scores.num_problems} problems, {scores.num_samples} samples")
     table = Table(box=None, show_header=False, padding=(0, 2))
+    from codetune.cli.scores import score_rows
+
     for cells in score_rows(scores.summary()):
         table.add_row(*cells)
     console.print(table)

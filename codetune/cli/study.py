@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -26,10 +26,12 @@ from codetune.study.drive import DONE, CellProgress, run_study
 from codetune.study.gates import is_valid
 from codetune.study.judge import Choice, write_sheet
 from codetune.study.ray_engine import RayEngine
-from codetune.study.report import Report, report_json, write_report
 from codetune.study.side_by_side import write_comparison
 from codetune.study.stand_ins import tiny as cut_to_trial
 from codetune.study.votes import add_votes, preference_sentences
+
+if TYPE_CHECKING:
+    from codetune.study.report import Report
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 ENGINES = ("local", "ray")
@@ -84,6 +86,8 @@ def report(
     """Write report.html, report.md, numbers.csv, numbers.parquet and plots/ anew from what is in the folder."""
     if as_json and compare:
         raise UserError("--json and --compare do not go together: compare.html is the comparison; numbers.csv has each study's numbers")
+    from codetune.study.report import report_json, write_report  # not above: with it comes what draws
+
     if compare:
         path, summary = write_comparison(folder, compare)
         print(summary)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from codetune.data import basics, codexglue, conala, evalplus, folders, humaneval, leetcode, mbpp, odex, own
+from codetune.data import codexglue, conala, evalplus, folders, humaneval, leetcode, mbpp, odex, own
 from codetune.data.files import find_data, require_file, sha256_of
 from codetune.errors import UserError, nearest
 from codetune.once import once
@@ -102,6 +102,8 @@ def load(name_or_path: str, data: Path | None = None) -> Benchmark:
     if data is not None:
         raise UserError(f"--data {data} goes with a benchmark that is read from a file ({', '.join(_FILES)}), not with {name_or_path!r}")
     if name_or_path in _PACKAGED:
+        from codetune.data import basics  # its families take longer than all of the rest
+
         problems = tuple(problem for split in _PACKAGED[name_or_path] for problem in basics.load(split))
         return Benchmark(name_or_path, "execution", problems, "package", _sha256_of_problems(problems))
     if "/" in name_or_path or Path(name_or_path).suffix or Path(name_or_path).exists():

@@ -7,7 +7,6 @@ beside the references' own share.
 
 from __future__ import annotations
 
-import doctest
 import inspect
 import re
 from pathlib import Path
@@ -55,6 +54,8 @@ def problem(row: Row, task_id: str) -> Problem:
 
 def _examples(docstring: str) -> str:
     """The docstring's doctest examples, as they would be typed; "" where it has none."""
+    import doctest  # with a debugger and a test runner behind it
+
     try:
         examples = doctest.DocTestParser().get_examples(docstring)
     except ValueError:  # something like a prompt, not indented as one

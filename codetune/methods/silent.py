@@ -6,9 +6,13 @@ PEFT imports bitsandbytes and torchao where they are installed, and those tell t
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
 
 _TALKATIVE = ("bitsandbytes", "torchao", "torch.utils._pytree")
 
@@ -29,7 +33,34 @@ def silent() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-with silent():
+@contextlib.contextmanager
+def compiling_later() -> Iterator[None]:
+    """In the block `torch.compile` gives what compiles when it is first called.
+
+    bitsandbytes compiles four functions while it is imported, which most runs never call; torch's compiler takes a second to load.
+    A run that wants bitsandbytes loads it before it begins (`models.quantized`).
+    """
+    compile_now = torch.compile
+
+    def later(model: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
+        if model is None:
+            return functools.partial(later, **options)
+        compiled = functools.cache(lambda: compile_now(model, **options))
+
+        @functools.wraps(model)
+        def first(*given: Any, **named: Any) -> Any:
+            return compiled()(*given, **named)
+
+        return first
+
+    torch.compile = later
+    try:
+        yield
+    finally:
+        torch.compile = compile_now
+
+
+with silent(), compiling_later():
     import peft
 
 __all__ = ["peft", "silent"]

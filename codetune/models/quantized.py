@@ -25,6 +25,7 @@ BLOCK = 64  # weights that share a scale
 def bitsandbytes(wanted_by: str) -> Any:
     """The package. Raises UserError in one line where it is not installed."""
     try:
+        importlib.import_module("torch._inductor.compile_fx")  # its functions compile when they are called: in a step that is timed
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
         raise UserError(f"{wanted_by} needs bitsandbytes ({error}): pip install 'codetune[quant]'") from None

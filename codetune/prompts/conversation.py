@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-
-import jinja2
-import jinja2.sandbox
+from typing import TYPE_CHECKING
 
 from codetune.errors import UserError
 from codetune.prompts.rendered import Rendered, Segment
 from codetune.records import Document, Message
+
+if TYPE_CHECKING:
+    import jinja2
 
 Turns = Sequence[dict[str, str]]
 Write = Callable[[Turns, bool], str]  # turns, and whether the next answer is to be asked for
@@ -97,8 +98,10 @@ def write_with(chat_template: str, bos_token: str, eos_token: str) -> Write:
 @cache
 def _compiled(chat_template: str) -> jinja2.Template:
     """With what transformers offers to chat templates; their "today" is fixed, so that prompts do not change overnight."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # few prompts need it, and it takes as long as the rest of them
+
     extensions = ["jinja2.ext.loopcontrols"]
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda _: "2026-01-01"
     return environment.from_string(chat_template)

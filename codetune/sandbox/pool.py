@@ -48,7 +48,8 @@ class Sandbox:
     `workers` programs run at once (default: one per core), each within `memory_mb` of address space and `output_bytes` of output
     (and per file). `timeout_s`, in processor seconds, overrides every problem's own. `tier` asks for "T2" or "T1"; without it the
     best that this machine offers is taken, and `fallback` says why it is not T2. `unsafe` accepts a machine without Landlock and
-    seccomp; the tier is then T0. Entering runs attacks and refuses to go on if one succeeds. Raises UserError.
+    seccomp; the tier is then T0. Entering runs attacks and refuses to go on if one succeeds. While the first processes start, `meanwhile`
+    is called, for each tier that is tried: what takes time and harms nobody if it is done twice. Raises UserError.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Sandbox:
         output_bytes: int = 1 << 16,
         tier: str | None = None,
         unsafe: bool = False,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         if sys.platform != "linux":
             raise UserError(f"the sandbox needs Linux, this is {sys.platform}: use WSL (Windows) or a Linux container (macOS)")
@@ -69,14 +71,15 @@ class Sandbox:
         self._count = workers or cores()
         self._asked = (tier,) if tier else NAMES
         self._unsafe = unsafe
+        self._meanwhile = meanwhile
         self._workers: list[Runner] = []
         self._busy = threading.Lock()
         self._stopping = threading.Event()
         self.fallback = ""
 
     def __enter__(self) -> Sandbox:
-        self._workers = [self._first_worker()]
         try:
+            self._begin_in_best()
             if self.tier.startswith("T0") and not self._unsafe:
                 raise UserError("the sandbox needs Landlock and seccomp (Linux 5.13, x86_64 or aarch64); see `codetune doctor`")
             if not self.tier.startswith("T0"):
@@ -86,16 +89,25 @@ class Sandbox:
             raise
         return self
 
-    def _first_worker(self) -> Runner:
+    def _begin_in_best(self) -> None:
         """In the best tier that starts."""
         *better, last = self._asked
-        for self._enclosed in better:
+        for tier in better:
             try:
-                return Worker(0, self._enclosed)
+                self._begin(tier)
+                return
             except UserError as error:
+                self.close()
                 self.fallback = str(error)
-        self._enclosed = last
-        return Worker(0, last)
+        self._begin(last)
+
+    def _begin(self, tier: str) -> str:
+        """As many workers as the attacks will keep busy, all at once; the first one's word of its tier. Raises UserError without it."""
+        self._enclosed = tier
+        for number in range(1 if self._unsafe else min(self._count, len(AT_START))):
+            self._workers.append(Worker(number, tier))
+        self._meanwhile()
+        return self.tier
 
     def _refuse_holes(self) -> None:
         holes = [f"{finding.name} ({finding.seen})" for finding in selftest(self.check, AT_START) if not finding.held]
@@ -111,6 +123,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End all workers; nothing stays behind."""
+        for worker in self._workers:
+            worker.leave()
         while self._workers:
             self._workers.pop().close()
 

@@ -66,19 +66,24 @@ class Runner(Protocol):
 
     def abort(self) -> None: ...
 
+    def leave(self) -> None: ...
+
     def close(self) -> None: ...
 
 
 class Worker:
-    """One zygote. `start` a step, wait until `sockets()` have something to read, `advance` until it gives an outcome."""
+    """One zygote. `start` a step, wait until `sockets()` have something to read, `advance` until it gives an outcome.
+
+    It begins when it is made, and nobody waits until its tier is asked for: a step that it is handed before lies there until it is ready.
+    """
 
     def __init__(self, number: int, tier: str) -> None:
         self.number = number
         self._asked_tier = tier
-        self.tier = ""
+        self._tier = ""  # until it has said so
         self._report_socket: socket.socket | None = None
         self._report: dict[str, Any] = {}
-        self._give_up_at = 0.0
+        self._allowed_s = self._give_up_at = 0.0
         self._launch()
 
     def _launch(self) -> None:
@@ -100,6 +105,16 @@ class Worker:
         )
         theirs.close()
         self._control.settimeout(_START_S)
+        self._tier = ""
+
+    @property
+    def tier(self) -> str:
+        """What protects the host from its programs. Waits until it is ready. Raises UserError where it does not start."""
+        if not self._tier:
+            self._take_tier()
+        return self._tier
+
+    def _take_tier(self) -> None:
         data = self._receive_control()
         if data is None:
             assert self._process.stderr is not None
@@ -107,14 +122,15 @@ class Worker:
             lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines() or ["no message"]
             self.close()
             raise UserError(f"the sandbox did not start in tier {self._asked_tier}: {lines[-1]}; run `codetune doctor`")
-        self.tier = str(data["tier"])
+        self._tier = str(data["tier"])
 
     def start(self, step: Step) -> None:
         """Hand a step over. Does not wait for its end."""
         ours, theirs = socket.socketpair()
         ours.settimeout(step.limits.wall_s + _BACKSTOP_S)
         self._report_socket, self._report = ours, {}
-        self._give_up_at = time.monotonic() + step.limits.wall_s + _BACKSTOP_S
+        self._allowed_s = step.limits.wall_s + _BACKSTOP_S
+        self._give_up_at = time.monotonic() + self._allowed_s + (0 if self._tier else _START_S)
         try:
             with theirs:
                 socket.send_fds(self._control, [wire.dumps(tuple(step.limits))], [theirs.fileno()])
@@ -131,7 +147,10 @@ class Worker:
         """Take what is there; the outcome once the step is over."""
         if self._report_socket is not None and self._report_socket in ready:
             self._take_report()
-        if self._control in ready:
+        if self._control in ready and not self._tier:
+            self._take_tier()
+            self._give_up_at = time.monotonic() + self._allowed_s
+        elif self._control in ready:
             end = self._receive_control()
             if end is None:
                 return self._lost()
@@ -169,12 +188,18 @@ class Worker:
         self.close()
         self._launch()
 
+    def leave(self) -> None:
+        """Tell the zygote to end, which `close` waits for."""
+        if not self._tier:  # it would first become ready
+            self._process.kill()
+        self._control.close()
+
     def close(self) -> None:
         """End the zygote; a candidate that runs goes with it (its parent-death signal)."""
         if self._report_socket is not None:
             self._report_socket.close()
             self._report_socket = None
-        self._control.close()
+        self.leave()
         try:
             self._process.wait(timeout=_BACKSTOP_S)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,6 @@ program is right. Programs are read, never run.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import re
@@ -112,5 +111,7 @@ def _complexity(finding: dict[str, Any]) -> int:
 
 
 def _signature(name: str) -> str:
+    from importlib.metadata import version  # scores without it need not wait
+
     how = f"rules:{','.join(RULES)} but {','.join(IGNORED)}|lines:88|noqa:ignored|of the model's own lines" if name == "lint" else "mccabe"
-    return f"{name}|{UNITS[name]}|{how}|programs that parse|ruff-{importlib.metadata.version('ruff')}"
+    return f"{name}|{UNITS[name]}|{how}|programs that parse|ruff-{version('ruff')}"

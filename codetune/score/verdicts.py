@@ -32,9 +32,15 @@ _NOT_KEPT = (Verdict.INFRASTRUCTURE, Verdict.TIMEOUT_WALL)  # another try may en
 
 
 @contextlib.contextmanager
-def open_checker(*, workers: int | None = None, tier: str | None = None, unsafe: bool = False, cache: bool = True) -> Iterator[Checker]:
-    """A sandbox that runs `workers` programs at once (default: one per core), behind the user's cache of verdicts."""
-    with Sandbox(workers=workers, tier=tier, unsafe=unsafe) as sandbox:
+def open_checker(
+    *, workers: int | None = None, tier: str | None = None, unsafe: bool = False, cache: bool = True,
+    meanwhile: Callable[[], None] | None = None,
+) -> Iterator[Checker]:  # fmt: skip
+    """A sandbox that runs `workers` programs at once (default: one per core), behind the user's cache of verdicts.
+
+    `meanwhile` is called while it starts.
+    """
+    with Sandbox(workers=workers, tier=tier, unsafe=unsafe, meanwhile=meanwhile or (lambda: None)) as sandbox:
         if not cache:
             yield sandbox
             return

@@ -50,8 +50,10 @@ class Nursery:
     """
 
     def __init__(self, threads: int) -> None:
+        self.threads = threads  # of each child
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-W", "ignore", "-m", "codetune.study.nursery", str(theirs.fileno()), str(threads)]
+        command = [sys.executable, "-W", "ignore", "-m", "codetune.imports", "codetune.study.nursery"]
+        command += [str(theirs.fileno()), str(threads)]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
@@ -96,7 +98,9 @@ class Nursery:
         self._process.send_signal(signal.SIGINT if self._ready else signal.SIGKILL)
 
     def close(self) -> None:
-        """When no child runs any more."""
+        """When no child runs any more. It may still be loading."""
+        if self._ready is None:
+            self._process.kill()
         self._control.close()
         self._process.wait()
 

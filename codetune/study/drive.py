@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from codetune.config import StudyRecipe
 from codetune.errors import TERMINATED, Terminated, UserError
@@ -19,8 +21,22 @@ from codetune.models.stages import read
 from codetune.runs import locked, read_json, write_json
 from codetune.study.cells import FAILURE, write_problems
 from codetune.study.children import Child, Nursery, start_alone
-from codetune.study.plan import FOUND, JOB, RESULT, CellConfig, SearchJob, benchmarks_of, limited, plan_cells, plan_searches, unfinished
-from codetune.study.report import Report, write_report
+from codetune.study.plan import (
+    CELLS,
+    FOUND,
+    JOB,
+    RESULT,
+    CellConfig,
+    SearchJob,
+    benchmarks_of,
+    limited,
+    plan_cells,
+    plan_searches,
+    unfinished,
+)
+
+if TYPE_CHECKING:
+    from codetune.study.report import Report
 
 LOG = "log.txt"
 DONE = "done"
@@ -56,24 +72,34 @@ def run_study(recipe: StudyRecipe, report: Callable[[CellProgress], None], engin
     Without an engine `cells_at_once` run at a time, each with its share of the cores. A cell that fails does not keep the others.
     Raises UserError for what cannot work, and, when all other cells are done, for cells that failed.
     """
-    cells, searches, asked = plan_cells(recipe), plan_searches(recipe), benchmarks_of(recipe)
-    with locked(recipe.folder):
+    with contextlib.ExitStack() as stack:
+        engine = engine or stack.enter_context(Running(recipe.cells_at_once, report, ahead=_starts_soon(recipe)))
+        cells, searches, asked = plan_cells(recipe), plan_searches(recipe), benchmarks_of(recipe)
+        stack.enter_context(locked(recipe.folder))
         planned = {"cells": [cell.folder.name for cell in cells]}
         write_json(recipe.folder / "study.json", recipe.model_dump(mode="json") | planned)
         for benchmark in (asked[given] for given in recipe.benchmarks):
             write_problems(recipe.folder, benchmark.name, limited(benchmark, recipe.max_problems).problems)
         jobs: list[Job] = [*(job for job in searches if not is_found(job)), *unfinished(cells, [read_result(cell) for cell in cells])]
         numbered = [CellProgress(job, number, len(jobs)) for number, job in enumerate(jobs, start=1)]
-        engine = engine or Running(recipe.cells_at_once, report)
         failures = engine.all([start for start in numbered if not _waits(start.cell)])
         after = [start for start in numbered if isinstance(start.cell, CellConfig) and _waits(start.cell)]
         failures += engine.all([start for start in after if _is_settled(start.cell, searches)])
         if failures and len(failures) == len(jobs):
             raise UserError("; ".join(dict.fromkeys(failures)))
+        from codetune.study.report import write_report  # what draws takes half a second, for which no cell has to wait
+
         written = write_report(recipe.folder)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} cells failed ({'; '.join(failures)}); the report has the others: {written.html}")
     return written
+
+
+def _starts_soon(recipe: StudyRecipe) -> bool:
+    """Whether jobs that share a start will be there when the study is planned, as far as can be seen before."""
+    planned = read(recipe.folder / "study.json").get("cells") or ()
+    done = bool(planned) and all((recipe.folder / CELLS / name / RESULT).is_file() for name in planned)
+    return not done and Nursery.possible() and all(recipe.train_of(model).fast for model in recipe.models)
 
 
 def _waits(job: Job) -> bool:
@@ -104,23 +130,42 @@ class CellError(Exception):
 
 
 class Running:
-    """Cells in child processes, which die with this one; a few at once, each with its share of the cores."""
+    """Cells in child processes, which die with this one; a few at once, each with its share of the cores.
 
-    def __init__(self, at_once: int, report: Callable[[CellProgress], None]) -> None:
+    With `ahead` what they share is loaded from when this is entered, before it is known what they are.
+    """
+
+    def __init__(self, at_once: int, report: Callable[[CellProgress], None], ahead: bool = False) -> None:
         self.at_once, self._report = at_once, report
         self._lock = threading.Lock()
         self._children: set[Child] = set()
         self._nursery: Nursery | None = None
         self._ending: signal.Signals | None = None
+        self._ahead = ahead
+
+    def __enter__(self) -> Running:
+        if self._ahead:
+            self._nursery = Nursery(_threads(self.at_once))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._nursery:
+            self._nursery.close()
+        self._nursery = None
 
     def all(self, starts: Sequence[CellProgress]) -> list[str]:
         """Run these jobs to their end; what went wrong with those that failed."""
         failures = []
         at_once = max(1, min(self.at_once, len(starts)))
-        threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+        threads, shared = _threads(at_once), _share_a_start([start.cell for start in starts])
+        if self._nursery and not (shared and self._nursery.threads == threads):
+            self._close()
         pool = ThreadPoolExecutor(at_once)
         try:
-            self._nursery = Nursery(threads) if _share_a_start([start.cell for start in starts]) else None
+            self._nursery = self._nursery or (Nursery(threads) if shared else None)
             for future in as_completed([pool.submit(self._one, start, threads) for start in starts]):
                 try:
                     future.result()
@@ -132,8 +177,7 @@ class Running:
             raise
         finally:
             pool.shutdown()
-            if self._nursery:
-                self._nursery.close()
+            self._close()
         return failures
 
     def _one(self, start: CellProgress, threads: int) -> None:
@@ -175,6 +219,11 @@ class Running:
             child.send_signal(how)
 
 
+def _threads(at_once: int) -> int:
+    """The cores that each of so many jobs has to itself."""
+    return max(1, len(os.sched_getaffinity(0)) // at_once)
+
+
 def _share_a_start(jobs: Sequence[Job]) -> bool:
     """Whether jobs are forked from one process: where there are several and none wants the plain way."""
     return Nursery.possible() and len(jobs) > 1 and all(job.train is None or job.train.train.fast for job in jobs)
@@ -185,7 +234,7 @@ def child_of(job: Job) -> list[str]:
     config = job.folder / (JOB if isinstance(job, SearchJob) else "cell.json")
     (job.folder / FAILURE).unlink(missing_ok=True)
     write_json(config, job.model_dump(mode="json"))
-    return [sys.executable, "-W", "ignore", "-m", "codetune.study.run", str(config)]
+    return [sys.executable, "-W", "ignore", "-m", "codetune.imports", "codetune.study.run", str(config)]
 
 
 def require_success(job: Job, code: int, error: str) -> None:

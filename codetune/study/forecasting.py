@@ -166,7 +166,7 @@ def _about_tokens(recipe: TrainRecipe) -> int:
 
 def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
     """Every forward pass of the training, in order. Rows that are run end to end (`models.forward.as_run`) count as long as their mean."""
-    joined = recipe.train.fast and recipe.device == "cpu" and recipe.train.packing != "padded"
+    joined = recipe.train.fast and recipe.device == "cpu"
     targets = _targets(material.examples, material.rows)
     numbers = {row[0]: number for number, row in enumerate(material.rows)}  # a row is known by its first piece
     groups = (group for step in material.steps for group in micro_batches(step, material.rows, recipe.train.micro_batch_size))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -13,6 +15,7 @@ import pytest
 from codetune.errors import UserError
 from codetune.records import AssertTest, Problem, StdioTest, Verdict
 from codetune.sandbox import Sandbox
+from codetune.sandbox.worker import Worker
 
 ONE = Problem("t", entry_point="f", tests=(AssertTest("assert f() == 1"),), timeout_s=5.0)
 RIGHT, WRONG = "def f():\n    return 1\n", "def f():\n    return 2\n"
@@ -108,6 +111,22 @@ def test_what_runs_can_be_given_up_from_another_thread() -> None:
             one.run("import time\ntime.sleep(60)")
         with pytest.raises(UserError, match="was stopped"):
             next(one.check([(RIGHT, ONE)]))
+
+
+def test_all_that_the_attacks_keep_busy_start_at_once_and_nobody_waits_for_them_meanwhile() -> None:
+    seen = list[list[str]]()
+    two = Sandbox(workers=2, memory_mb=256, meanwhile=lambda: seen.append([vars(worker)["_tier"] for worker in two._workers]))
+    with two:
+        assert seen == [["", ""]]
+
+
+def test_a_step_that_is_handed_over_before_a_worker_is_ready_is_run(sandbox: Sandbox) -> None:
+    with contextlib.closing(Worker(7, sandbox._enclosed)) as early:
+        early.start(next(sandbox._judge.run("print(1)", "", 10.0, ())))
+        while (outcome := early.advance(select.select(early.sockets(), [], [], 30)[0])) is None:
+            pass
+        assert (outcome.fault, outcome.stopped, outcome.status) == ("", "", 0)
+        assert early.tier.split(":")[0] == sandbox.tier.split(":")[0]
 
 
 def test_outside_a_with_statement_it_says_what_to_do() -> None:

@@ -15,7 +15,7 @@ from codetune.config import StudyRecipe, validate
 from codetune.models.names import SHIPPED
 from codetune.runs import read_json
 from codetune.study.children import GONE, Forked, Nursery
-from codetune.study.drive import child_of
+from codetune.study.drive import Running, child_of
 from codetune.study.plan import CellConfig, plan_cells
 from codetune.train.finetune import finetune
 
@@ -58,6 +58,14 @@ def start(nursery: Nursery, cell: CellConfig) -> Forked:
         child = nursery.start(config, log)
     assert child is not None
     return child
+
+
+def test_one_that_nobody_needs_after_all_is_gone_at_once() -> None:
+    with Running(2, lambda progress: None, ahead=True) as running:
+        assert running._nursery is not None
+        process = psutil.Process(running._nursery.pid)
+        assert running.all([]) == []
+        assert not process.is_running()
 
 
 def test_a_forked_job_has_the_bits_of_one_alone_and_a_killed_one_hurts_nobody(nursery: Nursery, tmp_path: Path) -> None:

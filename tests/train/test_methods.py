@@ -12,9 +12,14 @@ import pytest
 from codetune.cli.main import run
 from codetune.config import METHOD_NAMES, TrainRecipe, load_recipe
 from codetune.errors import UserError
+from codetune.methods import Adapted
 from codetune.models.load import load_model
 from codetune.train.finetune import finetune
-from codetune.train.subject import settle_method, soft_prompt_start
+from codetune.train.material import prepare
+from codetune.train.monitor import validation_loss
+from codetune.train.precision import on_this_machine
+from codetune.train.run import Run
+from codetune.train.subject import load_base, settle_method, soft_prompt_start
 from tests.cli.conftest import recipe_file, tiny_model  # noqa: F401  # fixtures
 
 NEEDS = {"bitfit": "biases", "qlora": "a model in 4 bits"}
@@ -22,6 +27,13 @@ SETTINGS = {  # where the recipe's own few steps at the default settings would b
     "full": {}, "pissa": {"trainable_share": 0.1}, "vera": {"vera_rank": 8}, "bottleneck": {"bottleneck_size": 4},
     "prompt_tuning": {"init_text": "Write a function."}, "p_tuning": {"encoder": "lstm", "encoder_hidden_size": 8},
 }  # fmt: skip
+
+
+def untuned_loss(given: TrainRecipe, folder: Path) -> float:
+    """The validation loss of the model as it is loaded to be tuned."""
+    recipe = settle_method(on_this_machine(given))
+    loaded = load_base(recipe)
+    return validation_loss(Run(Adapted(loaded.model, "base"), loaded.family, prepare(recipe, loaded), recipe.train, 1.0, folder))
 
 
 @pytest.mark.parametrize("method", [name for name in METHOD_NAMES if name not in NEEDS])
@@ -36,6 +48,7 @@ def test_a_run_of_every_method_passes_its_own_checks(method: str, recipe_file: P
     assert (checks["unmoved_trainable_tensors"], checks["moved_frozen_tensors"], checks["non_finite_losses"]) == (0, 0, 0)
     assert checks["adapter_effect"] > 1e-4
     assert checks["reload_difference"] == 0
+    assert summary["held_out"]["loss"][0] == untuned_loss(recipe, tmp_path)  # which is measured when all is over
     if method == "pissa":
         assert (summary["size"], summary["trainable_parameters"]) == (3, 3 * 992)
 
