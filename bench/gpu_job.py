@@ -21,7 +21,7 @@ import torch
 class GpuJob:
     """One training run: the same documents in the same steps for every system."""
 
-    system: Literal["codetune", "codetune plain", "TRL", "TRL no checkpointing"]
+    system: Literal["codetune", "codetune plain", "codetune compiled", "codetune CUDA graphs", "TRL", "TRL no checkpointing"]
     config: dict[str, Any]  # of the model, as transformers writes it
     method: Literal["lora", "full"]
     documents: list[int]  # tokens of each document of a step

@@ -28,6 +28,7 @@ class System:
     packing: bool = False  # TRL's `packing=True`, so many rows a pass as codetune
     by_hand: bool = False  # transformers and PEFT in a loop of ten lines, without TRL
     fast: bool = True  # codetune's own faster computations (`train.fast`)
+    compile: bool = False  # codetune's layers compiled (`train.compile`)
     about: str = ""
 
 

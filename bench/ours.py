@@ -30,7 +30,7 @@ def measure(job: Job) -> Measurement:
     config = TrainConfig(
         train_tokens=job.tokens, max_seq_len=job.row_tokens, micro_batch_size=job.rows_per_pass, beta2=job.beta2,
         max_grad_norm=job.max_grad_norm, schedule="constant", warmup_share=0.0, precision=job.system.precision, fast=job.system.fast,
-        packing="concatenated" if job.system.concatenated else "exact",
+        compile=job.system.compile, packing="concatenated" if job.system.concatenated else "exact",
         validations=0, keep="last", checkpoint_every_s=1e9,
     )  # fmt: skip
     loaded, adapted = adapt(job, config)

@@ -26,6 +26,7 @@ from codetune.train.ready import make_ready
 from codetune.train.run import Material, Run
 
 LEARNING_RATE = 1e-4
+COMPILE: dict[str, Any] = {"codetune compiled": True, "codetune CUDA graphs": "cuda_graphs"}  # train.compile
 
 
 def measure(job: GpuJob) -> str:
@@ -55,7 +56,8 @@ def run_of(job: GpuJob) -> Run:
     method: MethodConfig = LoraConfig(lora_rank=job.lora_rank, lora_alpha=2 * job.lora_rank) if job.method == "lora" else FullConfig()
     settings: dict[str, Any] = {"precision": job.precision, "optimizer": job.optimizer}
     train = TrainConfig(
-        **settings, fast=job.system == "codetune", activation_checkpointing=job.checkpointing, max_seq_len=job.row_tokens,
+        **settings, fast=job.system != "codetune plain", compile=COMPILE.get(job.system, False),
+        activation_checkpointing=job.checkpointing, max_seq_len=job.row_tokens,
         batch_tokens=sum(job.documents), micro_batch_size=job.rows_per_pass,
     )  # fmt: skip
     torch.manual_seed(0)

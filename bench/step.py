@@ -32,6 +32,7 @@ HOW_LONG = "About twelve minutes; --tiny: one."
 ROWS, ROW_TOKENS = 8, 512  # of a step; TRL's default batch is 8
 OURS = System("codetune", peer=False, precision="bf16", about="`train.precision: bf16`, four rows a pass")
 PLAIN = System("codetune, train.fast: false", peer=False, precision="bf16", fast=False)
+COMPILED = System("codetune, train.compile: true", peer=False, precision="bf16", compile=True)
 TRL = System("TRL", peer=True, precision="bf16", checkpointing=True, about="SFTConfig's defaults")
 TRL_ONCE = System("TRL, no checkpointing", peer=True, precision="bf16")
 AUTOCAST = System("transformers, bf16 autocast", peer=True, precision="bf16", by_hand=True, about="a loop by hand")
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=2, help="runs of each system; the fastest counts")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"of a step, {ROW_TOKENS} tokens each")
     parser.add_argument("--plain", action="store_true", help="codetune without its own faster computations as well")
+    parser.add_argument("--compiled", action="store_true", help="codetune with its layers compiled as well: a minute more for each run")
     parser.add_argument("--ours-alone", action="store_true", help="without the peers")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and one short step: to see that it works")
     parser.add_argument("--out", type=Path, default=None, help="also write all measurements here, as JSON")
@@ -65,12 +67,13 @@ def run(options: argparse.Namespace) -> None:
 
     python = Path(sys.executable) if options.ours_alone else environment.peers_python()
     cells: list[Cell] = []
+    more = [*[PLAIN] * options.plain, *[COMPILED] * options.compiled]
     rates: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as temporary:
         model = make_step_model(Path(temporary), methods, options.tiny)
         operations = {method: operations_per_token(model.outline, method, ROW_TOKENS) for method in methods}
         for method in methods:
-            systems = [one for one in (*SYSTEMS[method], *[PLAIN] * options.plain) if not (one.peer and options.ours_alone)]
+            systems = [one for one in (*SYSTEMS[method], *more) if not (one.peer and options.ours_alone)]
             rates.append(measured(Path(sys.executable), "bench.rate", *model.widest))
             say(f"matrix rate: {rates[-1]['bf16'] / 1e9:.0f} GFLOP/s in bf16, {rates[-1].get('fp32', 0) / 1e9:.0f} in fp32")
             cells += measure([make_job(model.folder, model.vocabulary, method, one, options) for one in systems], options.repeats, python)

@@ -16,7 +16,7 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim"
 
 CHANGES_NO_RESULT = frozenset({"checkpoint_every_s", "checkpoints_kept"})  # of TrainConfig
 CHANGES_ROUNDING = frozenset({  # no more than that: a run may go on with others
-    "micro_batch_size", "activation_checkpointing", "fast", "offload_frozen_weights", "offload_buffers",
+    "micro_batch_size", "activation_checkpointing", "fast", "compile", "offload_frozen_weights", "offload_buffers",
     "optimizer_in_backward",
 })  # fmt: skip
 
@@ -65,6 +65,11 @@ class TrainConfig(Config):
     fast: bool = Field(
         True, exclude_if=lambda chosen: chosen,
         description="codetune's own faster computations of the same numbers; false: the plain ones of transformers and PEFT",
+    )  # fmt: skip
+    compile: bool | Literal["cuda_graphs"] = Field(
+        False, exclude_if=lambda chosen: not chosen,
+        description="have torch.compile make each decoder layer a few operations, for small models, whose many small ones a GPU waits for: "
+        "the same numbers but for rounding, after up to minutes of compiling; cuda_graphs: and start each layer as one, on a CUDA GPU",
     )  # fmt: skip
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several processes: the whole model in each, or sharded over all (FSDP2)"

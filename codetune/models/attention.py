@@ -118,10 +118,15 @@ def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mas
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
-    if queries.device.type != "cpu" or fused_kernels.get():
+    if queries.device.type != "cpu" or forecast_of_a_gpu():
         return scaled_dot_product_attention(queries, keys, values, mask, scale=scaling)
     scores = (queries * (scaling or queries.shape[-1] ** -0.5)) @ keys.transpose(-1, -2)
     return scores.masked_fill(~mask, -torch.inf).softmax(-1).to(values.dtype) @ values
+
+
+def forecast_of_a_gpu() -> bool:
+    """Whether a GPU's memory is forecast on the CPU. Nothing compiled is: a compiler can look at no context variable."""
+    return not torch.compiler.is_compiling() and fused_kernels.get()
 
 
 def _by_document(states: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -10,6 +10,7 @@ from codetune.batches import IGNORED, TARGET_STEP, Batch, attention_mask, end_to
 from codetune.methods import Adapted, SoftPrompt
 from codetune.models.attention import DOCUMENTS, LAYOUT, layout_of, uneven
 from codetune.models.checkpointing import PrefixCache, in_checkpoint
+from codetune.models.compiled import is_compiled
 from codetune.models.families import Family
 from codetune.models.fast.gpu_attention import PACKED, packed_of
 from codetune.models.fast.gpu_loss import fused_loss
@@ -47,7 +48,7 @@ def attention_inputs(adapted: Adapted, family: Family, batch: Batch) -> dict[str
     taken, window = adapted.model.config._attn_implementation, family.sliding_window
     layout: Any = packed_of(adapted.model, family, batch, virtual, queries, compute_dtype(adapted.model)) if taken == PACKED else None
     if layout is None and _by_document(adapted, family, batch):
-        layout = layout_of(batch, virtual, is_fast(adapted.model))
+        layout = layout_of(batch, virtual, is_fast(adapted.model) and not is_compiled(adapted.model))
     if layout is not None:
         # A mask of four dimensions keeps transformers from making one; attention that takes layouts does not look at it.
         return {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.input_ids.device), LAYOUT: layout}

@@ -145,7 +145,7 @@ def shaped(config: Any, method: MethodConfig, train: TrainConfig, where: str = "
         adapted = attach(model, _started_simply(method), targets_of(model), [0], 0)
     if _four_bit(method):
         in_four_bits(model, product_dtype(train.precision))
-    make_ready(adapted, train.model_copy(update={"offload_frozen_weights": False}), where)  # which arithmetic says as well
+    make_ready(adapted, train.model_copy(update={"offload_frozen_weights": False, "compile": False}), where)
     return Shaped(adapted, family_of(config), base)
 
 

@@ -21,7 +21,7 @@ from codetune.models.offloading import offload_layers, offloading_of
 from codetune.models.outline import load_outline, outline_of, settled
 from codetune.models.seq2seq import refuse
 from codetune.train.precision import loading, narrow, on_this_machine
-from codetune.train.ready import make_ready, refuse_to_offload
+from codetune.train.ready import make_ready, refuse_to_compile, refuse_to_offload
 from codetune.train.start import started, whole_start
 
 ADAPTER = "adapter"
@@ -34,6 +34,8 @@ def settle_method(recipe: TrainRecipe, processes: int = 1) -> TrainRecipe:
     require(model.config, recipe.method, recipe.train, processes)
     if recipe.train.offload_frozen_weights:
         refuse_to_offload(recipe.method.name, recipe.train)
+    if recipe.train.compile:
+        refuse_to_compile(model.config, recipe.train, recipe.device, getattr(recipe.method, "quantize", "none") != "none")
     if isinstance(recipe.method, FullConfig):
         return recipe
     outline = outline_of(model)
@@ -51,7 +53,7 @@ def load_base(recipe: TrainRecipe) -> LoadedModel:
         from_a_run = recipe.start is not None and isinstance(recipe.method, FullConfig)
         loaded = whole_start(recipe) if from_a_run else _loaded(recipe, **loading(recipe))
     if recipe.train.fast:
-        speed_up(loaded.model, recipe.device)
+        speed_up(loaded.model, recipe.device, compiled=bool(recipe.train.compile))
     return loaded
 
 
@@ -124,5 +126,5 @@ def reload(recipe: TrainRecipe, folder: Path, whole: bool = True) -> tuple[Loade
         if recipe.train.offload_frozen_weights:
             offload_layers(loaded.model, adapted.root, recipe.device, recipe.train.offload_buffers)
     if recipe.train.fast and not whole:
-        speed_up(loaded.model, recipe.device)
+        speed_up(loaded.model, recipe.device, compiled=bool(recipe.train.compile))
     return loaded, adapted

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.gpu_profile import covered, kind_of
-from bench.gpu_speed import CASES, SYSTEMS, parts_of, report, rows
+from bench.gpu_speed import CASES, COMPILED, SYSTEMS, parts_of, report, rows
 from tests.forked import Forked, bench
 
 ONLY = "rates,cap 1x64 checkpointing,speed gpt2-lora codetune,profile gpt2-lora"
@@ -60,10 +60,11 @@ def test_what_cannot_be_measured_here_is_one_line(tmp_path: Path, monkeypatch: p
 
 
 def test_what_answers_goals_comes_first_and_losses_that_differ_give_no_ratio() -> None:
-    names = [part.name for part in parts_of("cpu", tiny=True)]
+    names = [part.name for part in parts_of("cuda", tiny=True)]
     assert names[:2] == ["7b-lora codetune", "7b-lora TRL"]
     assert len(set(names)) == len(names) == sum(len(case.systems) for case in CASES)
-    assert {name.split(" ", 1)[1] for name in names[-6:]} <= set(SYSTEMS[2:])
+    assert {name.split(" ", 1)[1] for name in names[-6:]} <= set(SYSTEMS[2:] + COMPILED)
+    assert len(names) - len(parts_of("cpu", tiny=True)) == 2, "CUDA graphs are for a GPU"
 
     def measured(loss: float, seconds: float) -> dict[str, object]:
         found = {"tokens": 1000, "seconds": seconds, "losses": [loss], "matrix_rate": 1e12, "peak_memory_bytes": 10**9}

@@ -20,9 +20,10 @@ from codetune.batches import Batch, attention_mask, collate, make_rows
 from codetune.config import TrainConfig
 from codetune.methods import Adapted, SoftPrompt, attach
 from codetune.models.attention import LAYOUT, PROVED
+from codetune.models.compiled import compile_layers
 from codetune.models.families import Family, family_of, targets_of
 from codetune.models.fast import gpu_attention
-from codetune.models.fast.gpu_attention import PACKED, Blocks, Stream, block_mask, packed_of, stream_of
+from codetune.models.fast.gpu_attention import DOCUMENT_STEP, PACKED, Blocks, Stream, block_mask, packed_of, stream_of
 from codetune.models.fast.gpu_proof import failure, sample_batch
 from codetune.models.fast.model import speed_up
 from codetune.models.forward import attention_inputs, summed_loss
@@ -132,6 +133,26 @@ def test_blocks_with_virtual_tokens_change_neither_loss_nor_gradients(form: str,
     _held_to_the_dense_mask(form, method, Blocks)
 
 
+@SLOW
+@pytest.mark.parametrize(("form", "method"), [("gpt2", "full"), ("llama-grouped", "lora"), *BLOCKS[::2]])
+def test_within_compiled_layers(form: str, method: str) -> None:
+    """Streams and blocks of two batches, each layer one graph with its attention in it."""
+    counter, data = CompileCounterWithBackend("eager"), texts()
+    other = collate(data, make_rows(data, "exact", 70, range(5)), "exact")
+    adapted, family = _made(form, method)
+    adapted.model.set_attn_implementation(PACKED)
+    compile_layers(adapted.model, graphs=False, backend=counter)
+    for batch in (_batch(), other):
+        loss, gradients, _ = _result(form, method, PACKED, batch)
+        adapted.root.zero_grad()
+        got = summed_loss(adapted, family, batch)
+        got.backward()
+        assert float(got.detach()) == pytest.approx(loss, rel=1e-6)
+        for name, parameter in adapted.trained().items():
+            assert (parameter.grad - gradients[name]).norm() <= 1e-5 * gradients[name].norm().clamp_min(1e-12), name
+    assert 0 < counter.frame_count <= 4
+
+
 def _long_rows() -> Batch:
     return sample_batch()
 
@@ -169,7 +190,8 @@ def test_padding_goes_with_its_rows_last_document() -> None:
     batch = _batch()
     stream = stream_of(batch, None)
     rows, width = batch.input_ids.shape
-    assert stream.starts.tolist() == [*batch.places[:, 0].tolist(), rows * width]
+    starts = batch.places[:, 0].tolist()
+    assert stream.starts.tolist() == [*starts, *[rows * width] * (DOCUMENT_STEP + 1 - len(starts))]  # the rest are empty
     assert stream.starts[0] == 0
     assert set(range(0, rows * width, width)) <= set(stream.starts.tolist())  # no piece crosses a row's end
 

@@ -10,15 +10,17 @@ from codetune.models.fast.gpu_liger import installed, liger, use_kernels
 from codetune.models.fast.gpu_loss import use_fused_loss
 
 
-def speed_up_on_gpu(model: Any) -> None:
+def speed_up_on_gpu(model: Any, compiled: bool = False) -> None:
     """Put it in place; what is there stays. Also of a model on the meta device, whose memory is forecast: attention alone, as no
-    kernel of Liger's keeps more than what the layers have without it.
+    kernel of Liger's keeps more than what the layers have without it. Layers that are to be compiled get no kernels but attention's: the
+    compiler makes its own.
     """
     use_packed_attention(model)
     device = next(model.parameters()).device
     if installed() and (device.type == "cuda" or interpreted(device)):
         use_fused_loss(model)
-        use_kernels(model, liger(device))
+        if not compiled:
+            use_kernels(model, liger(device))
 
 
 def interpreted(device: Any) -> bool:

@@ -25,7 +25,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from codetune.batches import PADDING, Batch, attention_mask, rounded_up
-from codetune.models.attention import LAYOUT, PROVED, Layout, document_attention, fused_kernels
+from codetune.models.attention import LAYOUT, PROVED, Layout, document_attention, forecast_of_a_gpu
 from codetune.models.families import Family
 from codetune.models.fast.gpu_proof import failure, sample_batch
 
@@ -37,6 +37,7 @@ except ImportError:  # a torch that does not have it
     varlen_attn = None
 
 PACKED = "codetune_packed"
+DOCUMENT_STEP = 32  # numbers of documents are rounded up, as widths are: CUDA graphs are recorded anew, and kept, for every new shape
 BLOCK = 128  # tokens that FlexAttention passes over or computes together
 _HALF = (torch.bfloat16, torch.float16)
 _LARGEST_HEAD = 256  # of flash attention's kernels, which also want multiples of 8
@@ -45,7 +46,8 @@ _LEAST_HEAD = 16  # of FlexAttention's: a product of Triton's has at least so ma
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The rows end to end: `starts` int32 [documents + 1] are where its pieces begin, `longest` bounds their length, in tokens.
+    """The rows end to end: `starts` int32 [documents, rounded up, + 1] are where its pieces begin, of which those added are empty;
+    `longest` bounds their length, in tokens.
 
     A row's padding goes with its last document: it comes after all of it, so no token of the document sees it.
     """
@@ -86,7 +88,8 @@ def packed_of(
 def stream_of(batch: Batch, window: int | None) -> Stream:
     """The batch's rows as a stream; `window` is the sliding window of the model, which a document's own tokens alone meet."""
     rows, width = batch.input_ids.shape
-    starts = torch.nn.functional.pad(batch.places[:, 0], (0, 1), value=rows * width).to(torch.int32)
+    missing = -len(batch.places) % DOCUMENT_STEP
+    starts = torch.nn.functional.pad(batch.places[:, 0], (0, 1 + missing), value=rows * width).to(torch.int32)
     return Stream(starts, width, window)
 
 
@@ -163,7 +166,7 @@ def packed_attention(
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if isinstance(layout, Stream):
         return _by_stream(query, key, value, layout, scaling), None
-    if fused_kernels.get():
+    if forecast_of_a_gpu():
         return _kept_alike(query, key, value, scaling), None
     return _by_blocks(query, key, value, layout.mask, scaling).transpose(1, 2), None
 
@@ -187,7 +190,8 @@ def _varlen(
 
 def _by_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: BlockMask, scaling: float | None) -> torch.Tensor:
     """[rows, heads, queries, head dim]."""
-    compute: Any = _compiled() if query.device.type == "cuda" else flex_attention
+    apart = query.device.type == "cuda" and not torch.compiler.is_compiling()  # else it is compiled with its layer
+    compute: Any = _compiled() if apart else flex_attention
     out: torch.Tensor = compute(query, key, value, block_mask=mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
     return out
 

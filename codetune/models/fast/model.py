@@ -26,13 +26,13 @@ _FASTER: dict[type[Any], type[Any]] = {
 _MADE: dict[tuple[type[Any], type[Any]], type[Any]] = {}
 
 
-def speed_up(model: Any, where: str) -> None:
+def speed_up(model: Any, where: str, compiled: bool = False) -> None:
     """Put what is faster on the device `where` in the place of what the model's layers compute; what is in place already stays.
 
-    To be called again once a method has changed the layers. Loss and attention ask `is_fast`.
+    To be called again once a method has changed the layers. Loss and attention ask `is_fast`. `compiled`: the layers are to be compiled.
     """
     if where.startswith("cuda"):
-        speed_up_on_gpu(model)
+        speed_up_on_gpu(model, compiled)
     for module in model.modules():
         faster = _FASTER.get(type(module))
         if faster is not None and _fits(module):

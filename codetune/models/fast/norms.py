@@ -56,7 +56,7 @@ class SwiGlu(torch.autograd.Function):
 
 _SLOPE = 2 * math.sqrt(2 / math.pi)
 _CUBE = _SLOPE * 0.044715
-_TOGETHER = 1 << 18  # numbers at once: with what is made of them they stay in a core's cache
+_TOGETHER = 1 << 18  # numbers at once on a CPU: with what is made of them they stay in a core's cache
 
 
 class Gelu(torch.autograd.Function):
@@ -71,8 +71,9 @@ class Gelu(torch.autograd.Function):
         out = torch.empty_like(flat)
         slope = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         linear = torch.full((), _SLOPE, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+        several = x.device.type == "cpu" and not torch.compiler.is_compiling()
         with plainly(x.device.type):
-            for part in (slice(at, at + _TOGETHER) for at in range(0, len(flat), _TOGETHER)):
+            for part in (slice(at, at + _TOGETHER) for at in range(0, len(flat), _TOGETHER)) if several else (slice(None),):
                 wide = flat[part].to(linear.dtype)
                 inner = torch.addcmul(linear, wide, wide, value=_CUBE)  # 2 u = x inner
                 share = (inner * wide).sigmoid_()

@@ -32,8 +32,13 @@ def multiply_and_add(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None
 
 
 def by_onednn(*tensors: torch.Tensor) -> bool:
-    """Whether a product of these is oneDNN's: of float32 on a processor for which MKL has no code of its own."""
-    return all(one.dtype == torch.float32 and one.device.type == "cpu" for one in tensors) and _mkl_falls_back()
+    """Whether a product of these is oneDNN's: of float32 on a processor for which MKL has no code of its own. Not in a compiled layer:
+    the compiler takes oneDNN's for weights that never change."""
+    return not torch.compiler.is_compiling() and all(_is_float32(one) for one in tensors) and _mkl_falls_back()
+
+
+def _is_float32(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
 
 
 @functools.cache

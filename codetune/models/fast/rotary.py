@@ -37,12 +37,17 @@ def turned(x: torch.Tensor, cos: torch.Tensor, signed: torch.Tensor, way: int) -
 def for_heads(cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Angles [rows, tokens, head dim] as `Rotate` takes them, [rows, 1, tokens, head dim]: sines with the signs of what they turn.
 
-    Layers are given the same tensors one after the other, so what was made of them is kept with them.
+    Layers are given the same tensors one after the other, so what was made of them is kept with them; a compiled layer makes its own.
     """
-    kept = getattr(sin, _KEPT, None)
+    if torch.compiler.is_compiling():
+        return _made_of(cos, sin)
+    kept: tuple[torch.Tensor, torch.Tensor] | None = getattr(sin, _KEPT, None)
     if kept is None:
-        half = sin.shape[-1] // 2
-        kept = cos[:, None], torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, None]
+        kept = _made_of(cos, sin)
         setattr(sin, _KEPT, kept)
-    made: tuple[torch.Tensor, torch.Tensor] = kept
-    return made
+    return kept
+
+
+def _made_of(cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    half = sin.shape[-1] // 2
+    return cos[:, None], torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, None]
