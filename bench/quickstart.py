@@ -36,6 +36,7 @@ Stamp = tuple[float, int, str, str]  # seconds since the start, the cell's numbe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="change a value of the recipe, for a quick look")
     parser.add_argument("--before", type=Path, default=BEFORE, help="an earlier record to compare with")
+    parser.add_argument("--study", type=Path, default=None, help="keep the study in this folder, which must be empty or not there")
     parser.add_argument("--out", type=Path, default=None, help="write the record here, as JSON")
 
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     loads = [environment.load_average()]
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["CODETUNE_CACHE"] = str(Path(temporary) / "cache")
-        stamps, seconds = measured(Path(temporary) / "quickstart", options.overrides)
+        stamps, seconds = measured(options.study or Path(temporary) / "quickstart", options.overrides)
     loads.append(environment.load_average())
     found = make_record(stamps, seconds, loads, before, options.overrides)
     print(found["report"])
