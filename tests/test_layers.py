@@ -19,9 +19,9 @@ LAYERS = {
     "config": 1, "data_recipe": 1, "once": 1, "runs": 1, "upload": 1,
     "data": 2, "prompts": 2, "methods": 2, "sandbox": 2,
     "batches": 3, "models": 3,
-    "generate": 4, "score": 4, "train": 4, "pretraining": 4, "probe": 5,
+    "generate": 4, "score": 4, "train": 4, "probe": 5,
     "evaluate": 5, "compare": 5, "mending": 5,
-    "api": 6, "export": 6, "tuning": 6, "study": 6, "serve": 6, "shelf": 6,
+    "api": 6, "export": 6, "tuning": 6, "study": 6, "serve": 6, "shelf": 6, "pretraining": 6,
     "cli": 7,
 }  # fmt: skip
 

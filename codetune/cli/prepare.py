@@ -17,19 +17,13 @@ from rich.console import Console
 from codetune.cli.account import show
 from codetune.cli.output import progress_bar, to_stderr, to_stdout
 from codetune.config import TrainRecipe, load_tree, recipe_path, validate
-from codetune.data.base_corpus import prepare_base
+from codetune.data.base_corpus import prepare_corpus
 from codetune.data.prepared.make import Stage, prepare
-from codetune.data.prepared.read import MANIFEST
 from codetune.data.prepared.tokens import make_tokens
 from codetune.data.training import Maker
 from codetune.data_recipe import DataRecipe, TokensConfig
-from codetune.errors import UserError
 from codetune.prompts.infill import infilling_of
 from codetune.records import Json
-from codetune.runs import read_json, write_json
-
-CORPUS_FOLDER = Path("runs/base-model/data")
-SPARE = 1.02  # the plan of steps may overshoot its budget by part of a row; no token should come twice
 
 SetFlag = Annotated[list[str] | None, typer.Option("--set", help="Change a value, as in --set path=src --set split.test=0.1.")]
 ProcessesFlag = Annotated[int | None, typer.Option(min=1, help="Processes at work; the result is the same. Default: one per core.")]
@@ -51,7 +45,9 @@ def prepare_command(
     path = recipe_path(recipe)
     tree = load_tree(path, overrides or [])
     if "sources" not in tree and "data" in tree:
-        _prepare_corpus(validate(tree, TrainRecipe, str(path)))
+        say = to_stderr()
+        told = partial(say.print, soft_wrap=True)
+        print(prepare_corpus(validate(tree, TrainRecipe, str(path)), told, processes or len(os.sched_getaffinity(0))))
         return
     loaded = validate(tree, DataRecipe, str(path))
     manifest = prepared(loaded, processes, strict)
@@ -114,32 +110,3 @@ def _reporting(console: Console) -> Iterator[Callable[[Stage], None]]:
                 console.print(f"{stage.name}{left}")
 
         yield report
-
-
-def _prepare_corpus(recipe: TrainRecipe) -> None:
-    """The corpus and the tokenizer of a recipe that trains a model from scratch."""
-    if recipe.data.source != "corpus" or recipe.architecture is None:
-        print(f"nothing to prepare for {recipe.data.source!r}: `codetune train` tokenises it by itself and caches that")
-        return
-    folder = recipe.data.path or CORPUS_FOLDER
-    numbers = {
-        "vocab_size": recipe.architecture.vocab_size, "max_length": recipe.train.max_seq_len,
-        "train_tokens": int(recipe.train.train_tokens * SPARE), "seed": recipe.seed,
-    }  # fmt: skip
-    if (folder / MANIFEST).exists():
-        _require_same(folder, numbers)
-    else:
-        write_json(folder / "prepared.json", numbers)
-        say = to_stderr()
-        prepare_base(folder, **numbers, say=lambda line: say.print(line, soft_wrap=True))
-    print(f"{read_json(folder / MANIFEST)['train_tokens']:,} training tokens: {folder}")
-
-
-def _require_same(folder: Path, numbers: dict[str, int]) -> None:
-    """What was prepared stays: a model that is being trained on it must not find other tokens there."""
-    if not (folder / "prepared.json").exists():
-        return
-    before = read_json(folder / "prepared.json")
-    differing = ", ".join(f"{key} was {before.get(key)}, now {value}" for key, value in numbers.items() if before.get(key) != value)
-    if differing:
-        raise UserError(f"{folder} was prepared with other numbers ({differing}): remove it, or give another folder as data.path")

@@ -2,28 +2,40 @@
 
 The standard library and every installed package whose metadata says MIT, BSD, Apache or PSF, as files, as (docstring, function)
 pairs in codetune's prompt styles, and as small edits of their functions. A manifest fixes names, versions, licences and hashes;
-documents that share 13 words with a benchmark are left out and counted.
+documents that share 13 words with a benchmark are left out and counted. What a file gives depends on the file and the seed alone, so
+processes share the work and the corpus is the same.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import random
 import re
 import sys
 import sysconfig
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from codetune.data.cleaning.filters import generated_marker
 from codetune.data.codebase.licences import metadata_licence
 from codetune.data.docstrings import lines_without
 from codetune.data.edits import edit_problem, mentions
 from codetune.data.overlap.benchmark_index import BenchmarkIndex
+from codetune.data.shards import over_shards
+from codetune.data.similar.duplicates import find_duplicates
+from codetune.data.similar.minhash import fingerprint, save_fingerprints
+from codetune.data_recipe import DuplicatesConfig
 from codetune.prompts.template import Template
 from codetune.records import Problem
 
@@ -32,12 +44,14 @@ RESTRICTIVE = re.compile(r"\b(GPL|LGPL|AGPL|MPL|Mozilla|EPL|CC-BY|Proprietary|GN
 _TESTS = {"test", "tests", "testing"}
 _COPIES = {"site-packages", "_vendor", "vendor", "externals", "pip", "ensurepip"}
 _SKIPPED_FOLDERS = _TESTS | _COPIES | {"idlelib", "lib2to3", "turtledemo"}
-_STYLES = ("instruction", "instruction", "instruction", "docstring", "alpaca", "completion")
+_STYLES = ("instruction", "instruction", "instruction", "docstring", "alpaca", "completion", "austin-0shot", "incoder")  # all but chat
 _EDIT_STYLES = ("instruction", "instruction", "docstring", "alpaca")
 MAX_FILE_BYTES = 100_000
 MAX_FUNCTION_LINES = 40
 MAX_EDIT_LINES = 20
 HELD_OUT_ONE_IN = 200
+MAX_PACKAGE_BYTES = 6_000_000
+_FILES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,44 +81,107 @@ class Corpus:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one file gives. `left_out` says why it is not wanted; `key` is a hash of its text, "" where there is none."""
+
+    left_out: str = ""
+    key: str = ""
+    overlap: str = ""  # the benchmark that it shares 13 words with
+    text: str = ""
+    pairs: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
+    near_copy: bool = False  # of a file that stays
+
+
 def build_corpus(
-    benchmarks: BenchmarkIndex, seed: int = 0, max_package_bytes: int = 6_000_000, packages: Iterable[Package] | None = None
+    benchmarks: BenchmarkIndex,
+    seed: int = 0,
+    max_package_bytes: int = MAX_PACKAGE_BYTES,
+    packages: Iterable[Package] | None = None,
+    processes: int = 1,
 ) -> Corpus:
-    """The corpus of these packages, by default all installed ones. At most `max_package_bytes` of files each, so that none dominates."""
+    """The corpus of these packages, by default all installed ones. At most `max_package_bytes` of files each, so that none dominates.
+
+    The first of equal texts stays, in the order of the packages and of each one's files as the seed shuffles them.
+    """
     corpus, rng, seen = Corpus(), random.Random(seed), set[str]()
-    for package in installed_packages() if packages is None else packages:
-        digest, used, pairs_before = hashlib.sha256(), 0, len(corpus.pairs)
-        paths = list(package.files)
-        rng.shuffle(paths)
-        for path in paths:
-            text = _read(path, corpus.dropped)
-            if text is None or not _fresh(text, seen, corpus.dropped):
-                continue
-            if where := benchmarks.overlap(text):
-                corpus.dropped[f"file shares 13 words with {where}"] += 1
-                continue
-            functions, lines = parsed(text)
-            if _is_held_out(text):
-                corpus.held_out += [text, *function_pairs(functions, lines, rng)]
-                continue
-            for documents, made in (
-                (corpus.pairs, function_pairs(functions, lines, rng)),
-                (corpus.functions, function_pairs([node for node in functions if not is_method(node)], lines, rng)),
-                (corpus.edits, function_edits(functions, lines, rng)),
-            ):
-                documents += [document for document in made if _fresh(document, seen, corpus.dropped)]
-            if used < max_package_bytes:
-                corpus.files.append(text)
-                used += len(text)
-            digest.update(text.encode())
-        if used:
-            corpus.manifest.append(
-                {"name": package.name, "version": package.version, "licence": package.licence, "file_bytes": used,
-                 "pairs": len(corpus.pairs) - pairs_before, "sha256": digest.hexdigest()}
-            )
+    wanted = list(installed_packages() if packages is None else packages)
+    orders = [rng.sample(package.files, len(package.files)) for package in wanted]
+    paths = list(itertools.chain.from_iterable(orders))
+    shards = [paths[at : at + _FILES_AT_ONCE] for at in range(0, len(paths), _FILES_AT_ONCE)]
+    with closing(over_shards(partial(_read_files, benchmarks, seed), shards, processes)) as parts:
+        every = iter(_marked(list(itertools.chain.from_iterable(parts))))
+    for package, order in zip(wanted, orders, strict=True):
+        _take(corpus, package, itertools.islice(every, len(order)), seen, max_package_bytes)
     for documents in (corpus.files, corpus.pairs, corpus.functions, corpus.edits, corpus.held_out):
         rng.shuffle(documents)
     return corpus
+
+
+def _take(corpus: Corpus, package: Package, files: Iterable[Read], seen: set[str], max_bytes: int) -> None:
+    """A package's files into the corpus, less what is there already, and its line of the manifest."""
+    digest, used, pairs_before = hashlib.sha256(), 0, len(corpus.pairs)
+    for file in files:
+        if file.left_out:
+            corpus.dropped[file.left_out] += 1
+            continue
+        if not _fresh(file.key, seen, corpus.dropped):
+            continue
+        if file.near_copy:
+            corpus.dropped["near duplicate"] += 1
+            continue
+        if file.overlap:
+            corpus.dropped[f"file shares 13 words with {file.overlap}"] += 1
+            continue
+        if _is_held_out(file.key):
+            corpus.held_out += [file.text, *file.pairs]
+            continue
+        for documents, made in ((corpus.pairs, file.pairs), (corpus.functions, file.functions), (corpus.edits, file.edits)):
+            documents += [document for document in made if _fresh(_hash(document), seen, corpus.dropped)]
+        if used < max_bytes:
+            corpus.files.append(file.text)
+            used += len(file.text)
+        digest.update(file.text.encode())
+    if used:
+        corpus.manifest.append(
+            {"name": package.name, "version": package.version, "licence": package.licence, "file_bytes": used,
+             "pairs": len(corpus.pairs) - pairs_before, "sha256": digest.hexdigest()}
+        )  # fmt: skip
+
+
+def _marked(files: list[Read]) -> list[Read]:
+    """The same, with a mark on those that are nearly a copy of an earlier one: packages hold many (The Stack's rule: 0.7 of 5-grams)."""
+    at = [number for number, file in enumerate(files) if file.text]
+    if not at:
+        return files
+    rules = DuplicatesConfig()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "files.npz"
+        save_fingerprints(path, fingerprint([files[number].text for number in at], rules))
+        (found,) = find_duplicates([path], [np.zeros(len(at))], rules).parts
+    gone = {number for number, stays, exact in zip(at, found.stays, found.exact, strict=True) if not stays and not exact}
+    return [dataclasses.replace(file, near_copy=number in gone) for number, file in enumerate(files)]
+
+
+def _read_files(benchmarks: BenchmarkIndex, seed: int, paths: Iterable[Path]) -> list[Read]:
+    return [_read_file(path, benchmarks, seed) for path in paths]
+
+
+def _read_file(path: Path, benchmarks: BenchmarkIndex, seed: int) -> Read:
+    """All that could be wanted of a file: what is a copy of what is known when files come together."""
+    text, left_out = _read(path)
+    if left_out:
+        return Read(left_out)
+    key = _hash(text)
+    if where := benchmarks.overlap(text):
+        return Read(key=key, overlap=where)
+    rng = random.Random(f"{seed} {key}")
+    functions, lines = parsed(text)
+    pairs = tuple(function_pairs(functions, lines, rng))
+    lone = tuple(function_pairs([node for node in functions if not is_method(node)], lines, rng))
+    return Read("", key, "", text, pairs, lone, tuple(function_edits(functions, lines, rng)))
 
 
 def installed_packages() -> list[Package]:
@@ -188,25 +265,20 @@ def _wanted(relative: Path) -> bool:
     return not _SKIPPED_FOLDERS & set(relative.parts[:-1]) and not name.startswith(("test_", "_test")) and not name.endswith("_pb2.py")
 
 
-def _read(path: Path, dropped: Counter[str]) -> str | None:
+def _read(path: Path) -> tuple[str, str]:
+    """A file's text, or why it is not wanted."""
     try:
         if not 200 <= path.stat().st_size <= MAX_FILE_BYTES:
-            dropped["file too small or too large"] += 1
-            return None
+            return "", "file too small or too large"
         text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
         ast.parse(text)
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
-        dropped["file does not read or parse"] += 1
-        return None
-    if generated_marker(text):
-        dropped["file is generated"] += 1
-        return None
-    return text
+        return "", "file does not read or parse"
+    return ("", "file is generated") if generated_marker(text) else (text, "")
 
 
-def _fresh(text: str, seen: set[str], dropped: Counter[str]) -> bool:
-    """Whether the text, white space aside, was not there before."""
-    key = _hash(text)
+def _fresh(key: str, seen: set[str], dropped: Counter[str]) -> bool:
+    """Whether a text of this hash was not there before."""
     if key in seen:
         dropped["exact duplicate"] += 1
         return False
@@ -219,5 +291,5 @@ def _hash(text: str) -> str:
     return hashlib.sha256("".join(text.split()).encode()).hexdigest()
 
 
-def _is_held_out(text: str) -> bool:
-    return int(_hash(text), 16) % HELD_OUT_ONE_IN == 0
+def _is_held_out(key: str) -> bool:
+    return int(key, 16) % HELD_OUT_ONE_IN == 0

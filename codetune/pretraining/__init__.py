@@ -1,0 +1,1 @@
+"""How the model that ships with codetune is made: a ladder of recipes, the run, its score card, and the files that go into the package."""

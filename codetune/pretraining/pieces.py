@@ -1,0 +1,96 @@
+"""Cut a folder's files into pieces that a narrow way back lets through, and join them where every hash is right.
+
+    python -m codetune.pretraining.pieces cut runs/base-model-gpu/shipped runs/base-model-gpu/pieces
+    python -m codetune.pretraining.pieces join pieces codetune/assets/codetune-base
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from codetune.errors import UserError
+from codetune.records import Json
+from codetune.runs import read_json, whole_folder, write_atomically, write_json
+
+LIST = "pieces.json"
+MOST_BYTES = 15 << 20  # of a piece: a mebibyte less than what is allowed
+
+
+def cut(folder: Path, target: Path, most_bytes: int = MOST_BYTES) -> list[Path]:
+    """Write all files of a folder into `target` as pieces of at most so many bytes, and the list of them; returns what was written.
+
+    Raises UserError where the folder has no files.
+    """
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    if not names:
+        raise UserError(f"{folder} has no files to cut into pieces")
+    files: list[Json] = []
+    count = 0
+    with whole_folder(target) as unfinished:
+        for name in names:
+            raw, pieces = (folder / name).read_bytes(), list[Json]()
+            for start in range(0, max(1, len(raw)), most_bytes):
+                part = raw[start : start + most_bytes]
+                write_atomically(unfinished / f"piece-{count:04d}", lambda file, part=part: file.write(part))  # type: ignore[misc]
+                pieces.append({"name": f"piece-{count:04d}", "bytes": len(part), "sha256": _sha256(part)})
+                count += 1
+            files.append({"name": name, "bytes": len(raw), "sha256": _sha256(raw), "pieces": pieces})
+        write_json(unfinished / LIST, {"files": files})
+    return sorted(target.iterdir())
+
+
+def join(pieces: Path, target: Path) -> list[str]:
+    """Put the files together again as the folder `target`, in the place of an older one; returns their names.
+
+    Raises UserError where pieces are missing or not what was cut: all of them are named, and nothing is written.
+    """
+    if not (pieces / LIST).is_file():
+        raise UserError(f"{pieces} has no {LIST}: it is not a folder of pieces, or the list did not come along")
+    files = read_json(pieces / LIST)["files"]
+    every = [piece for file in files for piece in file["pieces"]]
+    if missing := [piece["name"] for piece in every if not (pieces / piece["name"]).is_file()]:
+        raise UserError(f"{pieces}: {len(missing)} of {len(every)} pieces are missing ({', '.join(missing)}); fetch them again")
+    read = {piece["name"]: (pieces / piece["name"]).read_bytes() for piece in every}
+    if damaged := [piece["name"] for piece in every if _sha256(read[piece["name"]]) != piece["sha256"]]:
+        raise UserError(f"{pieces}: not what was cut ({', '.join(damaged)}); fetch them again")
+    for file in files:
+        if Path(file["name"]).is_absolute() or ".." in Path(file["name"]).parts:
+            raise UserError(f"{pieces / LIST} names {file['name']!r}, which is outside of the folder: it was not made by `cut`")
+    with whole_folder(target) as unfinished:
+        for file in files:
+            raw = b"".join(read[piece["name"]] for piece in file["pieces"])
+            if _sha256(raw) != file["sha256"]:
+                raise UserError(f"{pieces}: {file['name']} is not what was cut, though its pieces are; cut them again")
+            write_atomically(unfinished / file["name"], lambda out, raw=raw: out.write(raw))  # type: ignore[misc]
+            (unfinished / file["name"]).chmod(0o644)
+    return [file["name"] for file in files]
+
+
+def _sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Cut or join. Exit code 2 for what cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m codetune.pretraining.pieces", description="Files in pieces, joined by their hashes.")
+    parser.add_argument("what", choices=("cut", "join"))
+    parser.add_argument("source", type=Path, help="a folder of files, or of pieces")
+    parser.add_argument("target", type=Path, help="the folder to write")
+    options = parser.parse_args(arguments)
+    try:
+        if options.what == "cut":
+            print(f"{len(cut(options.source, options.target)) - 1} pieces in {options.target}")
+        else:
+            print(f"{', '.join(join(options.source, options.target))} in {options.target}, every hash as it was")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
