@@ -18,13 +18,14 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from codetune.config import InfillingConfig, TrainRecipe
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.corpus import MAX_PACKAGE_BYTES, Corpus, build_corpus
-from codetune.data.encode import encode
+from codetune.data.encode import encode_all
 from codetune.data.overlap.benchmark_index import BenchmarkIndex
 from codetune.data.overlap.training_overlap import found_benchmarks
 from codetune.data.prepared.read import MANIFEST
-from codetune.data.tokenise import Encoded, collect, cut, save_examples
+from codetune.data.tokenise import Encoded, Example, collect, cut, save_examples
 from codetune.errors import UserError
 from codetune.prompts.infill import FAMILIES, infill
+from codetune.prompts.rendered import Rendered
 from codetune.records import Json
 from codetune.runs import read_json, write_json
 
@@ -46,6 +47,11 @@ class Holes:
 
     config: InfillingConfig
     seed: int
+
+    def rendered(self, text: str, name: str) -> Rendered | None:
+        """The piece with a hole, where it is one of those that get one: by a hash of its name and the seed."""
+        rng = random.Random(hashlib.sha256(f"hole {self.seed} {name}".encode()).digest())
+        return infill(text, self.config, MARKS, rng) if rng.random() < self.config.rate else None
 
 
 def prepare_corpus(recipe: TrainRecipe, say: Callable[[str], None], processes: int = 1) -> str:
@@ -177,22 +183,27 @@ def _encode(
     end = _id(tokenizer, END)
     for first in range(0, len(documents), _AT_ONCE):
         batch = documents[first : first + _AT_ONCE]
-        for number, (text, encoding) in enumerate(zip(batch, tokenizer.encode_batch(batch), strict=True), first):
-            made, at = list[Encoded](), 0
-            for piece in cut([*encoding.ids, end], max_length - _SLACK if holes else max_length):
-                spans = encoding.offsets[at : at + len(piece.ids)]
-                at += len(piece.ids)
-                holed = _with_hole(tokenizer, text[spans[0][0] : spans[-1][1]], f"{number} {at}", holes) if holes and spans else None
-                made.append(holed if holed and len(holed[0]) <= max_length else (piece.ids, piece.supervised))
-            yield made
+        made, holed = list[list[Encoded]](), dict[tuple[int, int], Rendered]()
+        for number, (text, encoding) in enumerate(zip(batch, tokenizer.encode_batch(batch), strict=True)):
+            pieces = list(cut([*encoding.ids, end], max_length - _SLACK if holes else max_length))
+            made.append([(piece.ids, piece.supervised) for piece in pieces])
+            if holes:
+                texts = _texts(text, encoding.offsets, pieces)
+                found = (holes.rendered(one, f"{first + number} {at}") if one else None for at, one in enumerate(texts))
+                holed |= {(number, at): rendered for at, rendered in enumerate(found) if rendered}
+        for (number, at), encoded in zip(holed, encode_all(list(holed.values()), _Plain(tokenizer)), strict=True):
+            if len(encoded[0]) <= max_length:
+                made[number][at] = encoded
+        yield from made
 
 
-def _with_hole(tokenizer: tokenizers.Tokenizer, text: str, name: str, holes: Holes) -> Encoded | None:
-    """The piece with a hole, where it is one of those that get one: by a hash of its name and the seed."""
-    rng = random.Random(hashlib.sha256(f"hole {holes.seed} {name}".encode()).digest())
-    if rng.random() >= holes.config.rate:
-        return None
-    return encode(infill(text, holes.config, MARKS, rng), _Plain(tokenizer), "completion")
+def _texts(text: str, offsets: Sequence[tuple[int, int]], pieces: Sequence[Example]) -> Iterator[str]:
+    """The text of each of a document's pieces; that of EOS alone is empty. `offsets` are its tokens' first and last characters."""
+    at = 0
+    for piece in pieces:
+        spans = offsets[at : at + len(piece.ids)]
+        at += len(piece.ids)
+        yield text[spans[0][0] : spans[-1][1]] if spans else ""
 
 
 def _id(tokenizer: tokenizers.Tokenizer, token: str) -> int:
@@ -202,7 +213,7 @@ def _id(tokenizer: tokenizers.Tokenizer, token: str) -> int:
 
 
 class _Plain:
-    """The corpus' own tokenizer as `encode` wants one: it has no BOS."""
+    """The corpus' own tokenizer as `encode_all` wants one: it has no BOS, and a mark is a token."""
 
     name_hash = ""
     bos_id: int | None = None
@@ -212,9 +223,15 @@ class _Plain:
         self.eos_id = _id(tokenizer, END)
 
     def encode(self, text: str, with_bos: bool, marks: bool = False) -> list[int]:
-        if marks:
-            return [_id(self._inner, text)]
-        return list(self._inner.encode(text).ids)
+        return self.encode_starts([text], marks)[0]
 
     def encode_continuation(self, text: str, marks: bool = False) -> list[int]:
-        return self.encode(text, False, marks)
+        return self.encode_starts([text], marks)[0]
+
+    def encode_starts(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
+        if marks:
+            return [[_id(self._inner, text)] for text in texts]
+        return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts))]
+
+    def encode_continuations(self, texts: Sequence[str], marks: bool = False) -> list[list[int]]:
+        return self.encode_starts(texts, marks)
