@@ -1,5 +1,7 @@
 """Cut a folder's files into pieces that a narrow way back lets through, and join them where every hash is right.
 
+The files are one after the other in the pieces, so that there are as few of these as their size allows.
+
     python -m codetune.pretraining.pieces cut runs/base-model-gpu/shipped runs/base-model-gpu/pieces
     python -m codetune.pretraining.pieces join pieces codetune/assets/codetune-base
 """
@@ -10,11 +12,11 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from codetune.errors import UserError
 from codetune.records import Json
-from codetune.runs import read_json, whole_folder, write_atomically, write_json
+from codetune.runs import read_json, whole_folder, write_json
 
 LIST = "pieces.json"
 MOST_BYTES = 15 << 20  # of a piece: a mebibyte less than what is allowed
@@ -28,18 +30,15 @@ def cut(folder: Path, target: Path, most_bytes: int = MOST_BYTES) -> list[Path]:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     if not names:
         raise UserError(f"{folder} has no files to cut into pieces")
-    files: list[Json] = []
-    count = 0
+    read = [(folder / name).read_bytes() for name in names]
+    files = [{"name": name, "bytes": len(raw), "sha256": _sha256(raw)} for name, raw in zip(names, read, strict=True)]
+    whole, pieces = b"".join(read), list[Json]()
     with whole_folder(target) as unfinished:
-        for name in names:
-            raw, pieces = (folder / name).read_bytes(), list[Json]()
-            for start in range(0, max(1, len(raw)), most_bytes):
-                part = raw[start : start + most_bytes]
-                write_atomically(unfinished / f"piece-{count:04d}", lambda file, part=part: file.write(part))  # type: ignore[misc]
-                pieces.append({"name": f"piece-{count:04d}", "bytes": len(part), "sha256": _sha256(part)})
-                count += 1
-            files.append({"name": name, "bytes": len(raw), "sha256": _sha256(raw), "pieces": pieces})
-        write_json(unfinished / LIST, {"files": files})
+        for number, start in enumerate(range(0, max(1, len(whole)), most_bytes)):
+            part, name = whole[start : start + most_bytes], f"piece-{number:03d}"
+            (unfinished / name).write_bytes(part)
+            pieces.append({"name": name, "bytes": len(part), "sha256": _sha256(part)})
+        write_json(unfinished / LIST, {"files": files, "pieces": pieces})
     return sorted(target.iterdir())
 
 
@@ -50,24 +49,26 @@ def join(pieces: Path, target: Path) -> list[str]:
     """
     if not (pieces / LIST).is_file():
         raise UserError(f"{pieces} has no {LIST}: it is not a folder of pieces, or the list did not come along")
-    files = read_json(pieces / LIST)["files"]
-    every = [piece for file in files for piece in file["pieces"]]
-    if missing := [piece["name"] for piece in every if not (pieces / piece["name"]).is_file()]:
-        raise UserError(f"{pieces}: {len(missing)} of {len(every)} pieces are missing ({', '.join(missing)}); fetch them again")
-    read = {piece["name"]: (pieces / piece["name"]).read_bytes() for piece in every}
-    if damaged := [piece["name"] for piece in every if _sha256(read[piece["name"]]) != piece["sha256"]]:
+    told = read_json(pieces / LIST)
+    names = [piece["name"] for piece in told["pieces"]]
+    if missing := [name for name in names if not (pieces / name).is_file()]:
+        raise UserError(f"{pieces}: {len(missing)} of {len(names)} pieces are missing ({', '.join(missing)}); fetch them again")
+    read = [(pieces / name).read_bytes() for name in names]
+    if damaged := [piece["name"] for piece, raw in zip(told["pieces"], read, strict=True) if _sha256(raw) != piece["sha256"]]:
         raise UserError(f"{pieces}: not what was cut ({', '.join(damaged)}); fetch them again")
-    for file in files:
-        if Path(file["name"]).is_absolute() or ".." in Path(file["name"]).parts:
+    for file in told["files"]:
+        if PurePath(file["name"]).is_absolute() or ".." in PurePath(file["name"]).parts:
             raise UserError(f"{pieces / LIST} names {file['name']!r}, which is outside of the folder: it was not made by `cut`")
+    whole, at = b"".join(read), 0
     with whole_folder(target) as unfinished:
-        for file in files:
-            raw = b"".join(read[piece["name"]] for piece in file["pieces"])
+        for file in told["files"]:
+            raw = whole[at : at + file["bytes"]]
+            at += file["bytes"]
             if _sha256(raw) != file["sha256"]:
                 raise UserError(f"{pieces}: {file['name']} is not what was cut, though its pieces are; cut them again")
-            write_atomically(unfinished / file["name"], lambda out, raw=raw: out.write(raw))  # type: ignore[misc]
-            (unfinished / file["name"]).chmod(0o644)
-    return [file["name"] for file in files]
+            (unfinished / file["name"]).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / file["name"]).write_bytes(raw)
+    return [file["name"] for file in told["files"]]
 
 
 def _sha256(raw: bytes) -> str:

@@ -26,7 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_what_was_cut_is_joined(folder: Path, tmp_path: Path) -> None:
     made = cut(folder, tmp_path / "pieces", most_bytes=1000)
-    assert len(made) == 11 + 1 + 1 + 1  # 10,496 bytes, the empty file, the card, the list
+    assert len(made) == 11 + 1  # 10,496 bytes of weights and nine of the card, and the list
     assert max(path.stat().st_size for path in made if path.name != LIST) == 1000
     old = tmp_path / "joined"
     old.mkdir()
@@ -51,10 +51,19 @@ def test_missing_pieces_are_named(folder: Path, tmp_path: Path, capsys: pytest.C
     for lost in (pieces[2], pieces[4]):
         lost.unlink()
     assert main(["join", str(tmp_path / "pieces"), str(tmp_path / "joined")]) == 2
-    assert f"2 of 13 pieces are missing ({pieces[2].name}, {pieces[4].name})" in capsys.readouterr().err
+    assert f"2 of 11 pieces are missing ({pieces[2].name}, {pieces[4].name})" in capsys.readouterr().err
     (tmp_path / "pieces" / LIST).unlink()
     with pytest.raises(UserError, match=r"has no pieces\.json"):
         join(tmp_path / "pieces", tmp_path / "joined")
+
+
+def test_a_file_of_other_bytes_than_the_list_says_is_refused(folder: Path, tmp_path: Path) -> None:
+    cut(folder, tmp_path / "pieces")
+    path = tmp_path / "pieces" / LIST
+    path.write_text(path.read_text().replace('"bytes": 9,', '"bytes": 8,'))
+    with pytest.raises(UserError, match=r"below/card\.md is not what was cut, though its pieces are"):
+        join(tmp_path / "pieces", tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
 
 
 def test_a_list_that_leads_outside_is_refused(folder: Path, tmp_path: Path) -> None:
