@@ -22,7 +22,6 @@ from codetune.config import DecodingConfig
 from codetune.data.benchmarks import load as load_benchmark
 from codetune.data.tokenise import collect, cut
 from codetune.errors import UserError
-from codetune.evaluate import answer, score_samples
 from codetune.generate.engine import OwnEngine
 from codetune.methods import Adapted
 from codetune.models.load import LoadedModel
@@ -31,7 +30,6 @@ from codetune.pretraining.memorised import PROMPTS, CorpusTexts, corpus_texts, m
 from codetune.pretraining.ship import SCORES, TRAINING, table, write_card
 from codetune.records import Json
 from codetune.runs import read_json, write_json
-from codetune.score.verdicts import open_checker
 from codetune.train.held_out import bits_per_byte, mean_loss
 
 STYLES = {"humaneval": "completion", "mbpp": "incoder"}  # of benchmarks; `instruction` for any other
@@ -88,6 +86,9 @@ def held_out(loaded: LoadedModel, adapted: Adapted, corpus: CorpusTexts) -> Json
 
 def on_benchmark(loaded: LoadedModel, adapted: Adapted, name: str, limit: int | None) -> Json:
     """pass@1 of greedy answers, and pass@10 of ten sampled ones each, with everything that they depend on."""
+    from codetune.evaluate import answer, score_samples  # with grammars, which a machine that only trains need not have
+    from codetune.score.verdicts import open_checker
+
     whole = load_benchmark(name)
     benchmark = replace(whole, problems=whole.problems[:limit])
     template = loaded.template(STYLES.get(name, "instruction"))
