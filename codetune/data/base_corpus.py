@@ -108,11 +108,11 @@ def prepare_base(
     for name, documents, share in _mixture(corpus):
         budget = min(room, int(share * train_tokens))
         holes = Holes(infilling, seed) if name == "files" and infilling.rate else None
-        pieces = list(_up_to(budget, _encode(tokenizer, documents, max_length, holes)))
+        pieces = list(_up_to(budget, encode_pieces(tokenizer, documents, max_length, holes)))
         parts[name] = _tokens(pieces)
         room -= parts[name]
         chosen += pieces
-    held_out = [piece for document in _encode(tokenizer, corpus.held_out, max_length) for piece in document]
+    held_out = [piece for document in encode_pieces(tokenizer, corpus.held_out, max_length) for piece in document]
     random.Random(seed).shuffle(chosen)
     for name, pieces in (("train", chosen), ("held_out", held_out)):
         save_examples(folder / name, collect(pieces))
@@ -171,7 +171,7 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
 
 
-def _encode(
+def encode_pieces(
     tokenizer: tokenizers.Tokenizer, documents: Sequence[str], max_length: int, holes: Holes | None = None
 ) -> Iterator[list[Encoded]]:
     """Each document as its pieces of at most `max_length` tokens, the last ending with EOS; some of them with a hole.

@@ -42,7 +42,7 @@ from codetune.records import Problem
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC)\b", re.IGNORECASE)
 RESTRICTIVE = re.compile(r"\b(GPL|LGPL|AGPL|MPL|Mozilla|EPL|CC-BY|Proprietary|GNU)\b", re.IGNORECASE)
 _TESTS = {"test", "tests", "testing"}
-_COPIES = {"site-packages", "_vendor", "vendor", "externals", "pip", "ensurepip"}
+_COPIES = {"site-packages", "dist-packages", "_vendor", "vendor", "externals", "pip", "ensurepip"}
 _SKIPPED_FOLDERS = _TESTS | _COPIES | {"idlelib", "lib2to3", "turtledemo"}
 _STYLES = ("instruction", "instruction", "instruction", "docstring", "alpaca", "completion", "austin-0shot", "incoder")  # all but chat
 _EDIT_STYLES = ("instruction", "instruction", "docstring", "alpaca")
@@ -189,9 +189,10 @@ def installed_packages() -> list[Package]:
     library = Path(sysconfig.get_paths()["stdlib"])
     files = tuple(sorted(path for path in library.rglob("*.py") if _wanted(path.relative_to(library))))
     packages = [Package("python-standard-library", sys.version.split()[0], "PSF-2.0", files)]
-    for found in sorted(importlib.metadata.distributions(), key=lambda item: item.metadata["Name"].lower()):
-        licence = metadata_licence(found.metadata)
-        name = found.metadata["Name"]
+    read = ((found.metadata, found) for found in importlib.metadata.distributions())  # it is parsed at each look
+    named = [(metadata["Name"], metadata, found) for metadata, found in read if metadata["Name"]]  # a broken install's has none
+    for name, metadata, found in sorted(named, key=lambda item: item[0].lower()):
+        licence = metadata_licence(metadata)
         if name == "codetune" or not PERMISSIVE.search(licence) or RESTRICTIVE.search(licence):
             continue
         paths = sorted({Path(str(file.locate())) for file in found.files or () if file.suffix == ".py" and _wanted(Path(str(file)))})

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from codetune.data.base_corpus import train_tokenizer
+from codetune.config import InfillingConfig
+from codetune.data.base_corpus import END, MARKS, Holes, encode_pieces, train_tokenizer
 from codetune.data.corpus import (
     Corpus,
     Package,
@@ -56,6 +57,7 @@ def test_only_permissive_licences(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     distribution(tmp_path, "ct-both", "License-Expression: MIT AND LGPL-2.1-only")
     distribution(tmp_path, "ct-mpl", "Classifier: License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)")
     distribution(tmp_path, "ct-none")
+    (tmp_path / "ct_half-1.0.dist-info").mkdir()  # without METADATA, as a broken install leaves it
     found = packages_of(tmp_path, monkeypatch)
     assert {name for name in found if name.startswith("ct-")} == {"ct-mit", "ct-bsd", "ct-text"}
     assert found["ct-mit"] == Package("ct-mit", "1.0", "MIT", (tmp_path / "ct-mit" / "code.py",))
@@ -94,6 +96,37 @@ def test_what_goes_in_and_what_stays_out(tmp_path: Path) -> None:
     (entry,) = corpus.manifest
     assert (entry["name"], entry["version"], entry["licence"], entry["pairs"]) == ("demo", "1.0", "MIT", 1)
     assert entry["file_bytes"] == len(FILLER + FUNCTION)
+
+
+def test_of_near_copies_the_first_stays(tmp_path: Path) -> None:
+    body = "".join(f"x{number} = {number} + y{number}\n" for number in range(200))
+    files = {"one.py": body, "other.py": "z = 1\n" + body + FUNCTION, "own.py": body.replace("x", "long_").replace("y", "b")}
+    corpus = made(tmp_path, files)
+    assert dict(corpus.dropped) == {"near duplicate": 1}
+    assert len(corpus.files) == 2
+
+
+def test_processes_make_the_same_corpus(tmp_path: Path) -> None:
+    files = {f"{number}.py": f"# {number}\n" + FILLER + FUNCTION.replace("mean", f"mean{number}") for number in range(70)}
+    alone = made(tmp_path, files)
+    paths = tuple(tmp_path / name for name in files)
+    assert build_corpus(BenchmarkIndex(), 0, packages=[Package("demo", "1.0", "MIT", paths)], processes=2) == alone
+
+
+def test_what_spells_a_mark_is_just_text(tmp_path: Path) -> None:
+    """A file may name special tokens (those of tokenizers do): only the end of a document and of a hole is one."""
+    corpus = made(tmp_path, {"good.py": FILLER + FUNCTION})
+    tokenizer = train_tokenizer(corpus, 400, 0, sorted(MARKS.tokens))
+    texts = ["x = '<|endoftext|> <fim_middle>'\n" * 3, FUNCTION * 9]
+    special = {tokenizer.token_to_id(name) for name in (END, *MARKS.tokens)}
+    plain = list(encode_pieces(tokenizer, texts, 1000))
+    assert [[ids[-1] for ids, _ in pieces] for pieces in plain] == [[0], [0]]
+    assert not any(special & set(ids[:-1]) for pieces in plain for ids, _ in pieces)
+    holed = list(encode_pieces(tokenizer, texts, 100, Holes(InfillingConfig(rate=1.0), 0)))
+    assert all(len(ids) <= 100 for pieces in holed for ids, _ in pieces)
+    assert sum(not all(flags) for pieces in holed for _, flags in pieces) > 3
+    whole = "".join(tokenizer.decode(list(ids)) for pieces in holed for ids, _ in pieces)
+    assert sorted(whole) == sorted("".join(texts))  # pieces change their order, and not one character is lost
 
 
 def test_the_seed_fixes_the_corpus(tmp_path: Path) -> None:
