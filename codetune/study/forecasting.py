@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetune.batches import Batch, full_rows
+from codetune.batches import JOINED_STEP, TARGET_STEP, WIDTH_STEP, Batch, full_rows, rounded_up
 from codetune.config import MethodConfig, Sized, TrainRecipe, content_hash
 from codetune.data.pack import Row, row_tokens, tokens_of
 from codetune.data.tokenise import TokenisedExamples
@@ -170,12 +170,15 @@ def training_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
     targets = _targets(material.examples, material.rows)
     numbers = {row[0]: number for number, row in enumerate(material.rows)}  # a row is known by its first piece
     groups = (group for step in material.steps for group in micro_batches(step, material.rows, recipe.train.micro_batch_size))
-    return [Pass(len(group), _width(group, joined), sum(targets[numbers[row[0]]] for row in group)) for group in groups]
+    return [
+        Pass(len(group), _width(group, joined), rounded_up(sum(targets[numbers[row[0]]] for row in group), TARGET_STEP)) for group in groups
+    ]
 
 
 def _width(rows: Sequence[Row], joined: bool) -> int:
+    """As it is padded: rounded up, so that shapes repeat."""
     lengths = list(map(row_tokens, rows))
-    return math.ceil(sum(lengths) / len(lengths)) if joined else max(lengths)
+    return math.ceil(rounded_up(sum(lengths), JOINED_STEP) / len(lengths)) if joined else rounded_up(max(lengths), WIDTH_STEP)
 
 
 def validation_passes(material: Material, recipe: TrainRecipe) -> list[Pass]:
