@@ -22,7 +22,7 @@ base-model: $(STAMP)
 
 # On a machine with a GPU; goes on where it was stopped: make base-model-gpu LIMIT=540 takes nine minutes at a time.
 base-model-gpu: $(STAMP)
-	$(BIN)/python -m codetune.pretraining.make recipes/base-model-gpu.yaml --time-limit $(LIMIT)
+	$(BIN)/python -m codetune.pretraining recipes/base-model-gpu.yaml --time-limit $(LIMIT)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """From a recipe to the files of a model to ship, step by step, each found done by what it wrote: stopped, the same command goes on.
 
-    python -m codetune.pretraining.make recipes/base-model-gpu.yaml --time-limit 540
-    python -m codetune.pretraining.make recipes/base-model-gpu.yaml --until prepared
-    python -m codetune.pretraining.make recipes/base-model-gpu.yaml --no-ladder --set train.train_tokens=100000000
+    python -m codetune.pretraining recipes/base-model-gpu.yaml --time-limit 540
+    python -m codetune.pretraining recipes/base-model-gpu.yaml --until prepared
+    python -m codetune.pretraining recipes/base-model-gpu.yaml --no-ladder --set train.train_tokens=100000000
 
 The corpus and its tokens; the machine's matrix rate; the ladder; the run with the rung that won; the model with its score card, so far as
 it is measured where the corpus is (bits per byte, memorisation); all that goes home, in pieces. It is all in the run's folder, where
@@ -195,7 +195,7 @@ def device_name(where: str) -> str:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m codetune.pretraining.make", description="A recipe to the files of a model to ship.")
+    parser = argparse.ArgumentParser(prog="python -m codetune.pretraining", description="A recipe to the files of a model to ship.")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--time-limit", type=float, default=0, metavar="S", help="seconds of this call, 0: none; the same command goes on")
@@ -230,7 +230,3 @@ def main(arguments: Sequence[str]) -> int:
         print("stopped in order; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return TERMINATED
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ class CorpusTexts:
     plain: tuple[int, ...]
 
 
+@lru_cache(maxsize=2)
 def corpus_texts(data: Path, part: str = "train") -> CorpusTexts:
     """The pieces of a folder that `codetune data prepare` wrote for a model from scratch. Raises UserError where there is none."""
     if not (data / part).is_dir():

@@ -109,7 +109,7 @@ def of_study(folder: Path) -> Json:
     for path in sorted(folder.glob("cells/*/result.json")):
         result = read_json(path)
         for name, scores in result["benchmarks"].items():
-            if "1" in scores["pass_at_k"]:
+            if "1" in scores.get("pass_at_k", {}):
                 found[result["cell"]["row"]][name].append(scores["pass_at_k"]["1"])
     if not found:
         raise UserError(f"{folder} has no finished cells: give the folder of a study, such as runs/quickstart")
