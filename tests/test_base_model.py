@@ -121,7 +121,8 @@ def test_rungs_differ_in_what_they_say_and_in_nothing_else(tmp_path: Path) -> No
         assert same == ("vocab_size" not in dict(rung.shape))
         assert found.model == str(found.data.path / "tokenizer")  # type: ignore[operator]
         assert 8_000_000 < parameters(found.architecture) < 16_000_000  # at most 32 MB in bf16
-    assert ladder.best({"a": {"bits_per_byte": 1.2}, "b": {"bits_per_byte": 1.1}, "c": {"bits_per_byte": 1.1}}) == "b"
+    measured = {"a": {"bits_per_byte": 1.2}, "failed": {"failed": "why"}, "b": {"bits_per_byte": 1.1}, "c": {"bits_per_byte": 1.1}}
+    assert (ladder.best(measured), ladder.best({"failed": {"failed": "why"}})) == ("b", "")
 
 
 def parameters(shape: Architecture) -> int:

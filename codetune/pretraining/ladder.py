@@ -61,5 +61,6 @@ VOCABULARY = Rung("vocabulary-4096", (("vocab_size", 4096),))  # with a corpus o
 
 
 def best(measured: dict[str, Json]) -> str:
-    """The rung of the lowest bits per byte, the first of equals."""
-    return min(measured, key=lambda name: float(measured[name]["bits_per_byte"]))
+    """The rung of the lowest bits per byte, the first of equals; "" where none of them came to an end."""
+    ended = {name: found for name, found in measured.items() if "bits_per_byte" in found}
+    return min(ended, key=lambda name: float(ended[name]["bits_per_byte"]), default="")

@@ -94,6 +94,8 @@ def make(making: Making) -> None:
             raise Terminated
         making.say(f"training {chosen.architecture} at {chosen.method.learning_rate:g} on {chosen.train.train_tokens:,} tokens")
     summary = finetune(chosen, making.folder, making.watch("run"), making.say)
+    if summary["stopped"]:
+        raise UserError(f"{making.folder}: training ended early ({summary['stopped']}); lower method.learning_rate, and give another --out")
     share = summary["tokens_per_s"] * operations_a_token(chosen) / making.record["matrix_rate"]
     making.keep(tokens_per_s=summary["tokens_per_s"], share_of_matrix_rate=share)
     making.say(f"{summary['tokens_per_s']:,.0f} tokens/s, {share:.1%} of the matrix rate; {summary['held_out']}")
@@ -111,6 +113,11 @@ def climb(making: Making, rungs: Sequence[ladder.Rung]) -> None:
             raise Terminated
         folder = making.folder / "ladder" / rung.name
         found = finetune(rung.trial(making.recipe, folder, making.options.rung_tokens), folder, making.watch(rung.name), making.say)
+        if found["stopped"] or not found["held_out"]:
+            done[rung.name] = {"failed": found["stopped"] or "no held-out loss", "differs": rung_words(rung)}
+            making.keep()
+            making.say(f"{rung.name}: failed, {done[rung.name]['failed']}")
+            continue
         after = found["held_out"]["bits_per_byte"][1]
         kept = {"bits_per_byte": after, "parameters": found["total_parameters"], "tokens": found["tokens"], "loss": found["last_val_loss"]}
         done[rung.name] = kept | {"tokens_per_s": found["tokens_per_s"], "seconds": found["seconds"], "differs": rung_words(rung)}
@@ -126,10 +133,10 @@ def rung_words(rung: ladder.Rung) -> Json:
 def settle(making: Making, rungs: Sequence[ladder.Rung]) -> TrainRecipe:
     """The recipe of the run: the rung that won, and as many tokens as the seconds given allow; once settled it stays."""
     if "chosen" not in making.record:
-        name = making.options.rung or (ladder.best(making.record["ladder"]) if making.record.get("ladder") else ladder.RUNGS[0].name)
+        name = making.options.rung or ladder.best(making.record.get("ladder", {})) or ladder.RUNGS[0].name
         tokens = making.recipe.train.train_tokens
-        if making.options.train_seconds and name in making.record.get("ladder", {}):
-            tokens = min(tokens, int(making.options.train_seconds * making.record["ladder"][name]["tokens_per_s"]))
+        if speed := making.record.get("ladder", {}).get(name, {}).get("tokens_per_s"):
+            tokens = min(tokens, int(making.options.train_seconds * speed) or tokens)
         making.keep(chosen={"rung": name, "train_tokens": tokens})
     found = making.record["chosen"]
     every = {rung.name: rung for rung in (*ladder.RUNGS, ladder.VOCABULARY)}
