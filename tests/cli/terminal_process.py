@@ -58,9 +58,14 @@ class TerminalProcess:
         """Every line that stands on the screen or was scrolled off it, as far as nothing is drawn beyond 24 rows from the end."""
         return screen(self.written, columns)
 
+    def _signals(self) -> str:
+        """Which it blocks, ignores and catches: what became of a Ctrl-C."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return ", ".join(line.replace("\t", " ") for line in lines if line.startswith("Sig"))
+
     def _read(self) -> bool:
         ready, _, _ = select.select([self._terminal], [], [], PATIENCE_S)
-        assert ready, f"nothing came for {PATIENCE_S} s: {without_codes(self.written)[-2000:]}"
+        assert ready, f"nothing came for {PATIENCE_S} s; {self._signals()}: {without_codes(self.written)[-2000:]}"
         try:
             data = os.read(self._terminal, 1 << 16)
         except OSError:  # the other end is closed
