@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -27,6 +28,7 @@ class TerminalProcess:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             try:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by whatever a shell started in the background
                 os.execve(sys.executable, [sys.executable, "-c", script, *arguments], os.environ | {"TERM": "xterm-256color"} | environment)
             finally:
                 os._exit(127)
