@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -183,15 +184,15 @@ class Worker:
         return Outcome(fault="the sandbox's worker was lost with this program")
 
     def abort(self) -> None:
-        """Drop what is running and start afresh."""
+        """Drop what is running and start afresh. What only starts is waited for: killed then, bubblewrap leaves half of itself behind."""
+        with contextlib.suppress(UserError):
+            _ = self.tier
         self._process.kill()
         self.close()
         self._launch()
 
     def leave(self) -> None:
-        """Tell the zygote to end, which `close` waits for."""
-        if not self._tier:  # it would first become ready
-            self._process.kill()
+        """Tell the zygote to end, which it does when it is ready, and `close` waits for."""
         self._control.close()
 
     def close(self) -> None:

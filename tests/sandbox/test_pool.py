@@ -8,8 +8,9 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from codetune.errors import UserError
@@ -127,6 +128,17 @@ def test_a_step_that_is_handed_over_before_a_worker_is_ready_is_run(sandbox: San
             pass
         assert (outcome.fault, outcome.stopped, outcome.status) == ("", "", 0)
         assert early.tier.split(":")[0] == sandbox.tier.split(":")[0]
+
+
+@pytest.mark.parametrize("end", [Worker.close, Worker.abort])
+def test_a_worker_that_is_ended_while_it_starts_leaves_nothing(sandbox: Sandbox, end: Callable[[Worker], None]) -> None:
+    number = 97_000 + os.getpid()  # in its command line, and in no other's
+    for after_s in (0.0, 0.002, 0.005, 0.01, 0.02, 0.04):
+        with contextlib.closing(Worker(number, sandbox._enclosed)) as worker:
+            time.sleep(after_s)
+            end(worker)
+    left = [one.pid for one in psutil.process_iter(["cmdline"]) if str(number) in (one.info["cmdline"] or ())]
+    assert left == []
 
 
 def test_outside_a_with_statement_it_says_what_to_do() -> None:
