@@ -15,16 +15,25 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def without_collecting() -> Iterator[None]:
-    """No garbage is looked for in the block, nor ever in what was made in it: libraries stay."""
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for in the block."""
     before = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if before:
             gc.enable()
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """No garbage is looked for in the block, nor ever in what was made in it: libraries stay."""
+    with uncollected():
+        try:
+            yield
+        finally:
+            gc.freeze()
 
 
 def main() -> None:

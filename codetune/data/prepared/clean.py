@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -26,6 +24,7 @@ from codetune.data.sources import SourceChunk, read_chunk
 from codetune.data.words import word_hashes
 from codetune.data_recipe import DataRecipe
 from codetune.errors import UserError
+from codetune.imports import uncollected
 from codetune.records import Document, Json
 from codetune.runs import read_json, whole_folder, write_json
 
@@ -72,7 +71,7 @@ def clean_part(rules: Rules, part: Part) -> Done:
     account = Account()
     documents: list[Document] = []
     overlaps: list[Json] = []
-    with _uncollected():
+    with uncollected():  # syntax trees have no cycles, and walking them again and again is a fifth of the time
         read = _read(part, account, rules.strict)
         while batch := list(itertools.islice(read, _BATCH)):  # small enough that trees of the batch are still there for the next rule
             kept, found = _decontaminated(_cleaned(batch, rules.cleaner, account), rules, account)
@@ -80,18 +79,6 @@ def clean_part(rules: Rules, part: Part) -> Done:
             overlaps += found
         _store(part, documents, account, overlaps, rules.recipe)
     return Done(part.source, part.folder, part.chunk.share, len(documents))
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the search for cycles: syntax trees have none, and walking them again and again is a fifth of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _read(part: Part, account: Account, strict: bool) -> Iterator[Document]:
